@@ -17,8 +17,8 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 PTH_MINORS = range(9, 18)
 PTH_TAG = ".".join(f"py3{minor}" for minor in PTH_MINORS) + "-none-any"
 START_TAG = "py3-none-any"
-# For a .start wheel that is built on the spot, without the .pth wheel beside it that outranks it: in
-# a wheelhouse or in uv's cache an older Python must not find it, for there it would do nothing.
+# For a .start wheel that is built on the spot, with no .pth wheel beside it to outrank it: in a
+# wheelhouse or in uv's cache an older Python must not find it, for there it would do nothing.
 START_ALONE_TAG = f"py3{PTH_MINORS.stop}-none-any"
 
 

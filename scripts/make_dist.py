@@ -13,10 +13,11 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from build import ProjectBuilder
 from build.env import DefaultIsolatedEnv
-from pyproject_hooks import quiet_subprocess_runner
+from pyproject_hooks import default_subprocess_runner
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -63,19 +64,17 @@ def build_one(
     environment: DefaultIsolatedEnv | None,
     source: Path,
     outdir: Path,
-    distribution: str,
+    distribution: Literal["sdist", "wheel"],
     kind: str = "",
 ) -> Path:
     """Build one file; `kind` chooses the wheel, see hatch_build.py."""
 
     def run(
-        command: Sequence[str],
+        cmd: Sequence[str],
         cwd: str | None = None,
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
-        quiet_subprocess_runner(
-            command, cwd, {**(extra_environ or {}), "UNSHARE_BOOT_WHEEL": kind}
-        )
+        default_subprocess_runner(cmd, cwd, {**(extra_environ or {}), "UNSHARE_BOOT_WHEEL": kind})
 
     if environment is None:
         return Path(ProjectBuilder(source, runner=run).build(distribution, outdir))

@@ -1,0 +1,104 @@
+"""The fixtures; harness/__init__.py shows how a test looks."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import Python, Session, User
+from harness.interpreters import Unusable
+from harness.session import Variant, default, variants
+
+SESSION = pytest.StashKey[Session]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A worker of pytest-xdist is told by the process that started it; all others begin themselves.
+    told = getattr(config, "workerinput", {}).get("unshare_boot_session")
+    try:
+        config.stash[SESSION] = pickle.loads(told) if told else Session.start()
+    except Unusable as error:
+        raise pytest.UsageError(f"UNSHARE_BOOT_TEST_PYTHONS: {error}") from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["unshare_boot_session"] = pickle.dumps(node.config.stash[SESSION])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and SESSION in config.stash:
+        config.stash[SESSION].end()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    session = config.stash[SESSION]
+    found = [f"{each.name} ({each.executable})" for each in session.found]
+    return [f"processes under test: uid {session.user.uid}, {', '.join(found)}"]
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.option.collectonly or hasattr(session.config, "workerinput"):
+        return
+    refusal = session.config.stash[SESSION].refusal()
+    if refusal:
+        pytest.exit(
+            "nothing can be tested here, since the kernel gives an ordinary user no user and "
+            f"network namespace ({refusal}): see kernel.apparmor_restrict_unprivileged_userns, "
+            "kernel.unprivileged_userns_clone, user.max_user_namespaces, and the container's "
+            "seccomp profile",
+            returncode=1,
+        )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    found = metafunc.config.stash[SESSION].found
+    if "python" in metafunc.fixturenames:
+        each = variants(found)
+        names = [variant.name for variant in each]
+        metafunc.parametrize("python", each, ids=names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def session(pytestconfig: pytest.Config) -> Session:
+    """The wheels and environments of this run."""
+    return pytestconfig.stash[SESSION]
+
+
+@pytest.fixture(scope="session")
+def python(request: pytest.FixtureRequest, session: Session) -> Python:
+    """Every interpreter found, one after the other."""
+    variant: Variant = request.param
+    return session.python(variant)
+
+
+@pytest.fixture(scope="session")
+def newest(session: Session) -> Python:
+    """The newest interpreter found."""
+    return session.python(default(session.found)[-1])
+
+
+@pytest.fixture(scope="session")
+def oldest(session: Session) -> Python:
+    """The oldest interpreter found."""
+    return session.python(default(session.found)[0])
+
+
+@pytest.fixture
+def fresh_python(python: Python, session: Session, workdir: Path) -> Python:
+    """Like `python`, in an environment of the test's own, which it may break."""
+    return session.fresh(session.variant(python), workdir / "venv")
+
+
+@pytest.fixture(scope="session")
+def user(session: Session) -> User:
+    """The ordinary user, to run other programs as."""
+    return session.user
+
+
+@pytest.fixture
+def workdir(session: Session) -> Path:
+    """An empty directory that the ordinary user owns and everybody can enter."""
+    return session.make_workdir()

@@ -1,0 +1,35 @@
+"""What the kernel says of a process, seen from outside (namespaces(7), user_namespaces(7))."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def namespace_inode(pid: int | str, kind: str) -> int:
+    """The inode that identifies a namespace of a process.
+
+    Args:
+        pid: a process id, or "self".
+        kind: a name in /proc/PID/ns, such as "net" or "mnt".
+    """
+    return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+
+
+def namespaces(pid: int | str) -> dict[str, int]:
+    """All namespaces of a process: name in /proc/PID/ns to inode."""
+    return {kind: namespace_inode(pid, kind) for kind in sorted(os.listdir(f"/proc/{pid}/ns"))}
+
+
+def id_map(pid: int | str, kind: str) -> list[tuple[int, int, int]]:
+    """The ranges of a process's user namespace, as (inside, outside, count).
+
+    Args:
+        pid: a process id, or "self".
+        kind: "uid" or "gid".
+    """
+    ranges = []
+    for line in Path(f"/proc/{pid}/{kind}_map").read_text().splitlines():
+        inside, outside, count = map(int, line.split())
+        ranges.append((inside, outside, count))
+    return ranges

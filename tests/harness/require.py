@@ -1,0 +1,32 @@
+"""What a test needs of the machine: skipped on a laptop that lacks it, failed in CI."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import NoReturn
+
+import pytest
+
+# An ordinary user's PATH often lacks the directories of ip(8) and setcap(8).
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+
+
+def require_tool(name: str) -> str:
+    """The path of a program; without it the test is skipped, or fails where CI is set."""
+    path = shutil.which(name, path=SEARCH_PATH)
+    if path is None:
+        _lacking(f"needs the program {name}")
+    return path
+
+
+def require_root() -> None:
+    """Skip a test that only root can run; where CI is set, the suite has to run as root."""
+    if os.getuid() != 0:
+        _lacking("needs root")
+
+
+def _lacking(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
