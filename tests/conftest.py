@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness import Python, Session, User
 from harness.interpreters import Unusable
 from harness.session import Variant, default, variants

@@ -223,7 +223,7 @@ class Session:
             for each in [path, *path.rglob("*")]:
                 os.chown(each, self.user.uid, self.user.gid, follow_symlinks=False)
 
-    def once(self, name: str, make: Callable[[], None]) -> None:
+    def once(self, name: str, make: Callable[[], object]) -> None:
         """Call make() in the first of all workers that comes here, while the others wait.
 
         Raises:
