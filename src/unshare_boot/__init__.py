@@ -1,0 +1,134 @@
+"""Linux namespaces for any Python program, by one environment variable.
+
+``PY_UNSHARE=user,net,mount python app.py`` puts the interpreter into new namespaces while it
+starts. This file tells the whole story of such a start, top-down, in `boot`; ``spec`` turns the
+list into a plan, ``namespaces`` the plan into system calls, ``syscalls`` makes them.
+
+A program that wants to know or do more inside finds it here too. Everything that a start does not
+need is loaded when it is first used, so that importing the package costs next to nothing.
+"""
+
+import os
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .inside import active as active
+    from .inside import bind_mount as bind_mount
+    from .inside import original_gid as original_gid
+    from .inside import original_uid as original_uid
+    from .inside import write_group_map as write_group_map
+    from .inside import write_user_map as write_user_map
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "UnshareError",
+    "active",
+    "bind_mount",
+    "boot",
+    "original_gid",
+    "original_uid",
+    "unshare",
+    "write_group_map",
+    "write_user_map",
+]
+
+REFUSED = 125  # the status of env(1), timeout(1) and chroot(1) for "the launcher itself failed"
+
+
+class UnshareError(OSError):
+    """Isolation that was asked for cannot be had.
+
+    Attributes:
+        errno: the error's number, errno(3); EINVAL for a list that is not understood.
+        strerror: the reason in words.
+        item: the item of the list that failed, such as ``net``; empty when it is the whole list.
+        call: the system call that failed, such as ``unshare(CLONE_NEWNET)``; empty when none did.
+    """
+
+    def __init__(self, errno: int, strerror: str, item: str = "", call: str = "") -> None:
+        super().__init__(errno, strerror)
+        self.item = item
+        self.call = call
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.item, self.call, self.strerror) if part)
+
+
+def boot() -> None:
+    """Enter the namespaces that PY_UNSHARE asks for; what the .pth line calls.
+
+    Returns when everything asked for holds, or when the variable is unset or says to do nothing.
+    Otherwise writes the reason to standard error and ends the process with status 125, there and
+    then, because site.py would swallow an exception and start the program un-isolated.
+
+    A sitecustomize.py, a frozen application or a zipapp calls it as early as it can.
+    """
+    text = os.environ.get("PY_UNSHARE")
+    if text is not None:
+        try:
+            del os.environ["PY_UNSHARE"]
+            _enter(text)
+        except BaseException as error:
+            _refuse(text, error)
+
+
+def unshare(text: str) -> None:
+    """Enter the namespaces of a list from a program's first line.
+
+    Args:
+        text: a list in the language of PY_UNSHARE, such as ``user,net``.
+
+    Raises:
+        UnshareError: the list is not understood, or the kernel refuses.
+    """
+    _enter(text)
+
+
+def start() -> None:
+    """Do what the line of unshare_boot.pth does, for Pythons that read .start files (PEP 829)."""
+    if "PY_UNSHARE" in os.environ:
+        try:
+            boot()
+        except BaseException:
+            os._exit(REFUSED)
+
+
+def _enter(text: str) -> None:
+    from .spec import parse
+
+    plan = parse(text)
+    if plan is None:
+        return
+    if sys.platform != "linux":
+        from errno import ENOSYS
+
+        raise UnshareError(ENOSYS, f"namespaces are a part of Linux, and this is {sys.platform}")
+    from .namespaces import enter
+
+    entered = enter(plan)
+    if "PY_UNSHARE_ACTIVE" in os.environ:  # set by an outer start: what of it still holds
+        from .inside import holding
+
+        entered = {**holding(), **entered}
+    os.environ["PY_UNSHARE_ACTIVE"] = ",".join(f"{name}={inode}" for name, inode in entered.items())
+
+
+def _refuse(text: str, error: BaseException) -> "NoReturn":
+    try:
+        from .diagnosis import explain
+
+        os.write(2, explain(text, error))
+    finally:
+        os._exit(REFUSED)
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import inside
+
+    return getattr(inside, name)

@@ -1,0 +1,146 @@
+"""What a program can ask and do once it is inside."""
+
+import os
+
+from . import UnshareError
+from .namespaces import NAMESPACES, failed, inode
+from .syscalls import MS_BIND, MS_REC, mount, write_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Mapping
+
+# The first namespaces of the machine have fixed inodes (include/linux/proc_ns.h and, since Linux
+# 6.18, include/uapi/linux/nsfs.h): whoever is in these is isolated from nothing.
+FIRST_INODES = range(0xEFFFFFF8, 0xF0000000)
+
+
+def active() -> "tuple[str, ...]":
+    """Return the names of the namespaces that an unshare-boot start put this process into.
+
+    PY_UNSHARE_ACTIVE says which; each entry is checked against /proc/self/ns, so that one that is
+    stale or forged does not count.
+
+    Returns:
+        Names such as ``("user", "net")``, in the fixed order; empty where nothing holds.
+    """
+    return tuple(holding())
+
+
+def holding() -> "dict[str, int]":
+    """Return the names that `active` does, each with the inode number of its namespace."""
+    claimed = dict(
+        entry.partition("=")[::2] for entry in os.environ.get("PY_UNSHARE_ACTIVE", "").split(",")
+    )
+    found = {}
+    for name in NAMESPACES:
+        if name in claimed:
+            try:
+                number = inode(name)
+            except OSError:  # no /proc, or a kernel without this namespace: nothing can hold
+                continue
+            if claimed[name] == str(number) and number not in FIRST_INODES:
+                found[name] = number
+    return found
+
+
+def original_uid() -> int:
+    """Return the user id that this process has outside its user namespace.
+
+    Outside is the user namespace around it: where two are nested, that is the outer one's view.
+
+    Returns:
+        The id; the same as ``os.getuid()`` where there is no user namespace around.
+
+    Raises:
+        UnshareError: the id is not mapped (ENOENT), or there is no /proc to read the map from.
+    """
+    return _outside("/proc/self/uid_map", os.getuid())
+
+
+def original_gid() -> int:
+    """Return the group id that this process has outside its user namespace.
+
+    See `original_uid` for what it returns and raises.
+    """
+    return _outside("/proc/self/gid_map", os.getgid())
+
+
+def write_user_map(ids: "Mapping[int, int]") -> None:
+    """Map user ids in a namespace entered with ``user=none``; the map is written once, for good.
+
+    Args:
+        ids: the ids outside, each with the one it becomes inside. Without privileges outside,
+            one's own id is all that can be mapped.
+
+    Raises:
+        UnshareError: the map is refused: user_namespaces(7), "Defining user and group ID mappings".
+    """
+    _write_map("/proc/self/uid_map", ids)
+
+
+def write_group_map(ids: "Mapping[int, int]") -> None:
+    """Map group ids in a namespace entered with ``user=none``; the map is written once, for good.
+
+    setgroups(2) is denied first, without which an unprivileged process may not write this map.
+
+    Args:
+        ids: the ids outside, each with the one it becomes inside.
+
+    Raises:
+        UnshareError: the map is refused: user_namespaces(7), "Defining user and group ID mappings".
+    """
+    try:
+        write_file("/proc/self/setgroups", "deny")
+    except OSError as error:
+        raise failed("write_group_map", error) from error
+    _write_map("/proc/self/gid_map", ids)
+
+
+def bind_mount(
+    source: "str | os.PathLike[str]", target: "str | os.PathLike[str]", read_only: bool = False
+) -> None:
+    """Bind-mount ``source``, with the mounts below it, on ``target``, as ``mount --rbind`` does.
+
+    Inside a mount namespace of one's own nobody else sees it.
+
+    Args:
+        source: a file or directory.
+        target: an existing file or directory to cover.
+        read_only: make the bound tree, with what is mounted below it, read-only (Linux 5.12).
+
+    Raises:
+        UnshareError: the kernel refuses: mount(2), mount_setattr(2).
+    """
+    try:
+        mount(os.fspath(source), os.fspath(target), None, MS_BIND | MS_REC)
+        if read_only:
+            from .mounts import make_read_only
+
+            make_read_only(os.fspath(target))
+    except UnshareError:
+        raise
+    except OSError as error:
+        raise failed("bind_mount", error) from error
+
+
+def _outside(path: str, inner: int) -> int:
+    try:
+        with open(path, encoding="ascii") as file:
+            ranges = [tuple(map(int, line.split())) for line in file]
+    except OSError as error:
+        raise failed("", error) from error
+    for first_inner, first_outer, count in ranges:
+        if first_inner <= inner < first_inner + count:
+            return first_outer + inner - first_inner
+    from errno import ENOENT
+
+    raise UnshareError(ENOENT, f"the id {inner} is not mapped: {path} has no range for it")
+
+
+def _write_map(path: str, ids: "Mapping[int, int]") -> None:
+    lines = [f"{inner} {outer} 1\n" for outer, inner in sorted(ids.items())]
+    try:
+        write_file(path, "".join(lines))
+    except OSError as error:
+        raise failed("", error) from error
