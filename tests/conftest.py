@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         config.stash[SESSION] = pickle.loads(told) if told else Session.start()
     except Unusable as error:
-        raise pytest.UsageError(f"UNSHARE_BOOT_TEST_PYTHONS: {error}") from error
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(optionalhook=True)

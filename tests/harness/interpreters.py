@@ -47,7 +47,7 @@ class Interpreter:
 
 
 class Unusable(Exception):
-    """A program that is no CPython 3.9 or later, or does not start."""
+    """What the suite was told to use cannot be used, or a program is no CPython of 3.9 or later."""
 
 
 def find() -> list[Interpreter]:
@@ -58,7 +58,10 @@ def find() -> list[Interpreter]:
     """
     named = os.environ.get("UNSHARE_BOOT_TEST_PYTHONS")
     if named:
-        return _one_each(probe(Path(name)) for name in named.split(os.pathsep) if name)
+        try:
+            return _one_each(probe(Path(name)) for name in named.split(os.pathsep) if name)
+        except Unusable as error:
+            raise Unusable(f"UNSHARE_BOOT_TEST_PYTHONS: {error}") from error
     return _one_each(_usable(_candidates()))
 
 

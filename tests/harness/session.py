@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import interpreters
-from harness.interpreters import Interpreter
+from harness.interpreters import Interpreter, Unusable
 from harness.processes import Argument, Python, User
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -87,21 +87,29 @@ class Session:
 
     @classmethod
     def start(cls) -> Session:
-        """Make the directory and find the interpreters."""
+        """Find the interpreters and make the directory.
+
+        Raises:
+            Unusable: an environment variable asks for what cannot be had here.
+        """
+        found = tuple(interpreters.find())
+        uid, gid = os.getuid(), os.getgid()
+        if uid == 0:
+            uid = gid = int(os.environ.get("UNSHARE_BOOT_TEST_UID", "54321"))
         directory = Path(tempfile.mkdtemp(prefix="unshare-boot-", dir=_common_directory()))
         directory.chmod(0o755)
-        if os.getuid() == 0:
-            uid = gid = int(os.environ.get("UNSHARE_BOOT_TEST_UID", "54321"))
-        else:
-            uid, gid = os.getuid(), os.getgid()
-        user = User(uid, gid, directory / "home")
-        root = User(0, 0, directory / "root")
-        for who in (user, root):
-            who.home.mkdir(mode=0o755)
-        (directory / "work").mkdir()
-        if os.getuid() == 0:
-            os.chown(user.home, uid, gid)
-        return cls(directory, tuple(interpreters.find()), user, root)
+        session = cls(
+            directory, found, User(uid, gid, directory / "home"), User(0, 0, directory / "root")
+        )
+        for path in (session.user.home, session.root.home, directory / "work"):
+            path.mkdir(mode=0o755)
+        try:
+            session.give(session.user.home)
+        except OSError as error:
+            session.end()
+            reason = f"the user under test cannot be uid {uid}: set UNSHARE_BOOT_TEST_UID"
+            raise Unusable(f"{reason} ({error})") from error
+        return session
 
     def end(self) -> None:
         """Remove the directory."""
@@ -119,7 +127,7 @@ class Session:
 
     def wheel(self, kind: str) -> Path:
         """The built wheel of this kind, "pth" or "start"."""
-        return self.distributions()["pth" if kind == "pth" else "start"]
+        return self.distributions()[kind]
 
     def distributions(self) -> dict[str, Path]:
         """All that is released: "sdist", "pth" and "start", built from this checkout."""
