@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import shlex
 import shutil
 
 import lab
@@ -40,6 +41,14 @@ class Row:
     def command(self, python: pathlib.Path, code: str) -> list[str]:
         """Return the argument vector; its first word is an absolute path, or the row's tool."""
         return [*self.prefix, str(python), "-c", code]
+
+    def shown(self) -> str:
+        """Return the command as a reader would type it; no path of this machine is in it."""
+        words = [
+            pathlib.Path(word).name if word == self.prefix[0] else word for word in self.prefix
+        ]
+        variable = [] if self.variable is None else [f"PY_UNSHARE={self.variable}"]
+        return shlex.join([*variable, *words, "python", "-c", "pass"])
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the start."""

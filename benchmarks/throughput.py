@@ -17,7 +17,7 @@ import lab
 import rows
 
 OURS, PEER = "PY_UNSHARE=user,net", "unshare -rn"
-ROWS = (rows.BARE, OURS, PEER)
+ROWS = (rows.BARE, OURS, PEER, "static C, user net")
 STARTS, BLOCKS, AT_A_TIME = 400, 10, 8
 SEED = 20261123
 
@@ -70,9 +70,11 @@ def _block(spawner: lab.Spawner, name: str, command: Command, starts: int) -> fl
 
 def show(result: dict[str, Any]) -> None:
     """Print the table."""
-    print(f"\n{result['starts']} starts, {result['at_a_time']} at a time{'starts a second':>45}")
+    title = f"{result['starts']} starts, {result['at_a_time']} at a time"
+    print(f"\n{title:<48}{'starts a second':>15}{'blocks':>16}")
     for name, figures in result["rows"].items():
-        print(f"  {name:<57}{figures['per_second']:>15.1f}")
+        spread = f"{min(figures['blocks']):.0f} to {max(figures['blocks']):.0f}"
+        print(f"  {name:<46}{figures['per_second']:>15.1f}{spread:>16}")
     if "ratio" in result:
         word = "met" if result["ratio"] >= 1 else "MISSED"
-        print(f"  ours, as a multiple of {PEER:<34}{result['ratio']:>15.2f}  >= 1 {word}")
+        print(f"  ours, as a multiple of {PEER:<23}{result['ratio']:>15.2f}{'1.00 ' + word:>16}")
