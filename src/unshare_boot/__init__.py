@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .inside import original_uid as original_uid
     from .inside import write_group_map as write_group_map
     from .inside import write_user_map as write_user_map
+    from .spec import Plan
 
 __version__ = "0.1.0"
 
@@ -68,24 +69,46 @@ def boot() -> None:
     A sitecustomize.py, a frozen application or a zipapp calls it as early as it can.
     """
     text = os.environ.get("PY_UNSHARE")
-    if text is not None:
-        try:
-            del os.environ["PY_UNSHARE"]
-            _enter(text)
-        except BaseException as error:
-            _refuse(text, error)
+    if text is None:
+        return
+    try:
+        if "PY_UNSHARE_ONLY" in os.environ:
+            from .only import meant
+
+            if not meant(os.environ["PY_UNSHARE_ONLY"]):
+                return
+        del os.environ["PY_UNSHARE"]
+        if "PY_UNSHARE_ON_ERROR" in os.environ:
+            from .rehearsal import may_be_had
+
+            if not may_be_had(text, os.environ["PY_UNSHARE_ON_ERROR"]):
+                return
+        _isolate(text)
+    except BaseException as error:
+        _refuse(text, error)
 
 
 def unshare(text: str) -> None:
-    """Enter the namespaces of a list from a program's first line.
+    """Enter the namespaces of a list from a program's first line, before it starts a thread.
+
+    The list is tried in a child first, so that a refusal leaves the process as it was. Should the
+    kernel change its mind after that, the process ends with status 125: half of a list is neither
+    what was asked for nor what there was.
 
     Args:
         text: a list in the language of PY_UNSHARE, such as ``user,net``.
 
     Raises:
-        UnshareError: the list is not understood, or the kernel refuses.
+        UnshareError: the list is not understood (EINVAL), the process has threads (EINVAL), or
+            the kernel refuses: the errno of the system call that failed.
     """
-    _enter(text)
+    from .rehearsal import rehearse
+
+    if rehearse(text):
+        try:
+            _isolate(text)
+        except BaseException as error:
+            _refuse(text, error)
 
 
 def start() -> None:
@@ -97,7 +120,7 @@ def start() -> None:
             os._exit(REFUSED)
 
 
-def _enter(text: str) -> None:
+def _isolate(text: str) -> None:
     from .spec import parse
 
     plan = parse(text)
@@ -107,9 +130,24 @@ def _enter(text: str) -> None:
         from errno import ENOSYS
 
         raise UnshareError(ENOSYS, f"namespaces are a part of Linux, and this is {sys.platform}")
+    try:
+        _enter(plan)
+    except UnshareError as error:
+        from .startover import start_over
+
+        start_over(text, error)  # returns where other threads are not to blame
+        raise
+
+
+def _enter(plan: "Plan") -> None:
     from .namespaces import enter
 
-    entered = enter(plan)
+    report = None
+    if os.environ.get("PY_UNSHARE_VERBOSE", "0") not in ("", "0"):
+        from .verbose import reporter
+
+        report = reporter()
+    entered = enter(plan, report)
     if "PY_UNSHARE_ACTIVE" in os.environ:  # set by an outer start: what of it still holds
         from .inside import holding
 

@@ -6,9 +6,10 @@ from . import UnshareError
 from .grammar import show
 
 
-def explain(text: str, error: BaseException) -> bytes:
+def explain(text: str, error: BaseException, started: bool = False) -> bytes:
     reason = str(error) if isinstance(error, UnshareError) else repr(error)
     if isinstance(error, UnshareError) and error.call:
         reason += f" ({errorcode.get(error.errno or 0, error.errno)})"
-    message = f"unshare-boot: PY_UNSHARE={show(text)} refused, the program was not started\n  {reason}\n"
+    outcome = "started all the same, un-isolated" if started else "not started"
+    message = f"unshare-boot: PY_UNSHARE={show(text)} refused, the program was {outcome}\n  {reason}\n"
     return message.encode("utf-8", "backslashreplace")

@@ -61,9 +61,9 @@ def check_together(plan: Plan) -> None:
     if "mount" in joined and plan.operations:
         reason = f"would change the namespace that mount={plan.mount} joins, for all who live there"
         raise _bad(plan.operations[0][0], None, reason)
-    if plan.pid is not None and "mount" not in joined and not plan.keep_proc:
-        if ("proc",) not in plan.operations:
-            plan.operations = (("proc",), *plan.operations)
+    fresh_proc = plan.pid is not None and "mount" not in joined and not plan.keep_proc
+    if fresh_proc and ("proc",) not in plan.operations:
+        plan.operations = (("proc",), *plan.operations)
     if plan.operations and plan.mount is None:
         plan.mount = "private"
 
@@ -97,8 +97,8 @@ def unparse(plan: Plan) -> str:
 
 def split(text: str, separator: str) -> "list[str]":
     """Split at each separator that no backslash escapes; the backslashes stay."""
-    whole: "list[str]" = []
-    pieces: "list[str]" = []
+    whole: list[str] = []
+    pieces: list[str] = []
     for piece in text.split(separator):
         pieces.append(piece)
         if (len(piece) - len(piece.rstrip("\\"))) % 2 == 0:
@@ -321,7 +321,7 @@ def _offset(name: str, value: "str | None") -> int:
     wrong = not (whole + fraction).isdigit() or not (whole + fraction).isascii()
     if wrong or not whole or (dot and not fraction) or len(whole) > 12 or len(fraction) > 9:
         raise _bad(name, value, "expected an offset such as +90, -5m, +1.5h or +30d")
-    offset = int(whole + fraction) * 10 ** (9 - len(fraction)) * (unit or 1)
+    offset = int(whole + fraction.ljust(9, "0")) * (unit or 1)
     if offset > MAX_OFFSET * 10**9:
         raise _bad(name, value, f"out of range: at most {MAX_OFFSET} seconds either way")
     return -offset if text[:1] == "-" else offset

@@ -3,12 +3,13 @@
 import os
 
 from . import UnshareError
-from .namespaces import NAMESPACES, failed, inode
+from .namespaces import failed, inode
+from .spec import NAMESPACES
 from .syscalls import MS_BIND, MS_REC, mount, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Mapping
+    from collections.abc import Mapping
 
 # The first namespaces of the machine have fixed inodes (include/linux/proc_ns.h and, since Linux
 # 6.18, include/uapi/linux/nsfs.h): whoever is in these is isolated from nothing.

@@ -21,8 +21,8 @@ from .syscalls import (
     MS_SHARED,
     MS_SLAVE,
     loopback_up,
-    setns,
     sethostname,
+    setns,
     unshare,
     write_file,
 )
@@ -95,7 +95,8 @@ def steps(plan: Plan) -> "list[tuple[str, Step]]":
 
 def user(plan: Plan) -> None:
     """user_namespaces(7): without a capability outside one may map one's own two ids, no more."""
-    if plan.user not in ("root", "current", "none") or plan.map_users or plan.map_groups or plan.setgroups:
+    more = plan.map_users or plan.map_groups or plan.setgroups
+    if more or plan.user not in ("root", "current", "none"):
         from .idmap import enter_mapped
 
         enter_mapped(plan)
@@ -110,7 +111,7 @@ def user(plan: Plan) -> None:
 
 
 def net(plan: Plan) -> None:
-    """network_namespaces(7): a new one has a loopback interface and nothing else, and it is down."""
+    """network_namespaces(7): a new one has a loopback interface, and that is down."""
     unshare(CLONE_NEWNET, "CLONE_NEWNET")
     if plan.net != "down":
         loopback_up(use_libc=plan.mount is not None)
@@ -149,7 +150,7 @@ def cgroup(plan: Plan) -> None:
 
 
 def time(plan: Plan) -> None:
-    """time_namespaces(7): a new one waits for its first member, and its clocks are set till then."""
+    """time_namespaces(7): the clocks of a new one are set until it has a member."""
     unshare(CLONE_NEWTIME, "CLONE_NEWTIME")
     clocks = (("monotonic", plan.monotonic), ("boottime", plan.boottime))
     lines = [f"{clock} {ns // 10**9} {ns % 10**9}\n" for clock, ns in clocks if ns is not None]
@@ -185,4 +186,3 @@ def inode(name: str) -> int:
 def failed(item: str, error: OSError) -> UnshareError:
     """Return the error of an item: what the kernel said of a system call made for it."""
     return UnshareError(error.errno or 0, error.strerror or "", item, str(error.filename or ""))
-

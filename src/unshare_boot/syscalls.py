@@ -57,10 +57,14 @@ def _load() -> "Callable[[str], Callable[..., int]]":
     class Function(CFuncPtr):
         _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO  # and, with no _restype_, returns an int
 
-    library = dlopen(None, 0)
+    library = dlopen(None, 0)  # type: ignore[arg-type]  # null: what is loaded already
     _errno = get_errno
-    _function = lambda name: Function(dlsym(library, name))
-    return _function
+
+    def function(name: str) -> "Callable[..., int]":
+        return Function(dlsym(library, name))
+
+    _function = function
+    return function
 
 
 def call(function: str, *arguments: "Argument", what: str = "") -> int:
@@ -109,7 +113,9 @@ def setns(path: str, flag: int) -> None:
         os.close(descriptor)
 
 
-def mount(source: "str | None", target: str, kind: "str | None", flags: int, data: str = "") -> None:
+def mount(
+    source: "str | None", target: str, kind: "str | None", flags: int, data: str = ""
+) -> None:
     """mount(2): ``kind`` is the file system's type and ``data`` its options."""
     call(
         "mount",

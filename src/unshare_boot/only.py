@@ -1,0 +1,67 @@
+"""PY_UNSHARE_ONLY: which programs the list is meant for."""
+
+import sys
+from errno import EINVAL
+
+from . import UnshareError
+
+
+def meant(patterns: str) -> bool:
+    """Tell whether the program that is starting is one of those to isolate.
+
+    Args:
+        patterns: names with commas between them, of a script (its base name) or of a module that
+            ``-m`` runs; each may be a glob pattern, as in fnmatch(3).
+
+    Raises:
+        UnshareError: a name is empty (EINVAL), which would silently match no program.
+    """
+    from fnmatch import fnmatchcase
+
+    names = [pattern.strip(" \t") for pattern in patterns.split(",")]
+    if "" in names:
+        reason = "has an empty name: name programs, such as pytest,manage.py, or unset it"
+        raise UnshareError(EINVAL, reason, "PY_UNSHARE_ONLY")
+    return any(fnmatchcase(program(), name) for name in names)
+
+
+def program() -> str:
+    """Return the name of the program that is starting, without running any of it.
+
+    Returns:
+        The base name of a script, directory or archive; the module after ``-m``; ``-c`` for code
+        on the command line; ``-`` for standard input or a prompt.
+    """
+    script = sys.argv[0] if sys.argv else ""
+    if script == "-m":
+        return _module(command_line())
+    if script in ("", "-"):
+        return "-"
+    return script.rstrip("/").rpartition("/")[2]
+
+
+def command_line() -> "list[str]":
+    """Return the process's whole command line, the interpreter and its options included."""
+    if sys.version_info >= (3, 10):
+        return list(sys.orig_argv)
+    import os
+
+    with open("/proc/self/cmdline", "rb") as file:
+        return [os.fsdecode(argument) for argument in file.read().split(b"\0")[:-1]]
+
+
+def _module(arguments: "list[str]") -> str:
+    """Return what follows ``-m`` among the interpreter's own options, as Python/getopt.c reads."""
+    rest = iter(arguments[1:])
+    for argument in rest:
+        if argument == "--check-hash-based-pycs":
+            next(rest, None)
+        elif argument[:2] != "--":
+            for at, letter in enumerate(argument[1:], 2):
+                if letter == "m":
+                    return argument[at:] or next(rest, "")
+                if letter in "WX":
+                    if not argument[at:]:
+                        next(rest, None)
+                    break
+    return ""
