@@ -19,7 +19,8 @@ from typing import Any
 
 import lab
 
-EMPTY, OURS, PEER, PEER_OFF = "empty", "unshare-boot", "setuptools", "setuptools, switched off"
+EMPTY, ANY, OURS = "empty", "a .pth file with a comment", "unshare-boot"
+PEER, PEER_OFF = "setuptools", "setuptools, switched off"
 
 #: With this set, distutils-precedence.pth looks at it, as ours looks at PY_UNSHARE, and is done.
 SWITCH_OFF = {"SETUPTOOLS_USE_DISTUTILS": "stdlib"}
@@ -42,10 +43,12 @@ def count(base: str, package: str, runs: int, workshop: lab.Workshop) -> dict[st
     index = len(list(workshop.directory.iterdir()))
     places = {
         EMPTY: workshop.environment(base, f"{index:02}-bare"),
+        ANY: workshop.environment(base, f"{index:02}-none"),
         OURS: workshop.environment(base, f"{index:02}-ours", package),
         PEER: workshop.environment(base, f"{index:02}-peer", "setuptools"),
     }
     places[PEER_OFF] = places[PEER]
+    lab.site_packages(places[ANY]).joinpath("comment.pth").write_text("# nothing\n")
 
     def work() -> dict[str, Any]:
         counts: dict[str, list[int]] = {name: [] for name in places}

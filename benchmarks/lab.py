@@ -59,16 +59,16 @@ def run(argv: Sequence[str | os.PathLike[str]], env: dict[str, str] | None = Non
 
 
 class Workshop:
-    """Makes virtual environments of one interpreter, and installs into them from outside.
+    """Makes virtual environments, and installs into them from outside.
 
     The environments hold nothing but what is asked for, no pip either: what lies in site-packages
-    is part of the price of a start. So a pip of its own installs into them (``pip --python``),
-    a current one, since an old one does not run on a newer interpreter.
+    is part of the price of a start. uv installs into them, the one on PATH or else a fresh one,
+    since no single pip runs on all the interpreters.
     """
 
     def __init__(self, directory: pathlib.Path) -> None:
         self.directory = directory
-        self._installer: pathlib.Path | None = None
+        self._installer: str | None = None
 
     def environment(self, base: str, name: str, *requirements: str) -> pathlib.Path:
         """Make a virtual environment; return the path of its interpreter.
@@ -80,17 +80,20 @@ class Workshop:
         run([base, "-m", "venv", "--without-pip", place])
         python = place / "bin" / "python"
         if requirements:
-            pip = [str(self._pip()), "-m", "pip", "--disable-pip-version-check"]
-            run([*pip, "--python", python, "install", "--quiet", "--no-deps", *requirements])
+            # Copies, a cache of its own: nothing may depend on what a cache of the user's holds.
+            options = ["--quiet", "--no-deps", "--compile-bytecode", "--link-mode", "copy"]
+            cache = ["--cache-dir", str(self.directory / "cache")]
+            run([self._uv(), "pip", "install", *options, *cache, "--python", python, *requirements])
         return python
 
-    def _pip(self) -> pathlib.Path:
+    def _uv(self) -> str:
+        if self._installer is None:
+            self._installer = shutil.which("uv")
         if self._installer is None:
             place = self.directory / "installer"
             run([sys.executable, "-m", "venv", place])
-            python = place / "bin" / "python"
-            run([python, "-m", "pip", "install", "--quiet", "--upgrade", "pip"])
-            self._installer = python
+            run([place / "bin" / "python", "-m", "pip", "install", "--quiet", "uv"])
+            self._installer = str(place / "bin" / "uv")
         return self._installer
 
 
@@ -250,6 +253,12 @@ def version_of(python: pathlib.Path, distribution: str) -> str:
     """Return the version of a distribution that is installed beside an interpreter."""
     code = f"from importlib.metadata import version; print(version({distribution!r}))"
     return run([python, "-I", "-c", code]).strip()
+
+
+def site_packages(python: pathlib.Path) -> pathlib.Path:
+    """Return the directory that a virtual environment's packages and .pth files lie in."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return pathlib.Path(run([python, "-I", "-c", code]).strip())
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
