@@ -20,19 +20,23 @@ from typing import Any
 
 import lab
 
-#: Does from a program's first line what the hook does, and takes the time.
+#: Start-up files run in the order of their names.
+MARKS = ("aaa-before-the-hook", "zzz-after-the-hook")
+
+#: Calls from a program's first line what the start-up file calls, and takes the time.
 _INSIDE = """
-import sys, time
+import os, sys, time
+os.environ["PY_UNSHARE"] = sys.argv[1]
 begin = time.monotonic_ns()
 import unshare_boot
 loaded = time.monotonic_ns()
-unshare_boot.unshare(sys.argv[1])
+unshare_boot.boot()
 end = time.monotonic_ns()
 print(loaded - begin, end - begin)
 """
 
 _IMPORT = re.compile(r"import time:\s+(\d+) \|\s+(\d+) \| (\s*)(\S+)")
-_CALL = re.compile(r"^(\d+) +(\d+\.\d+) (\w+)\((.*?)(?:\) += (.*?))?(?: <(\d+\.\d+)>)?$")
+_CALL = re.compile(r"^\d+ +(\w+)\((.*?)(?:\) += (.*?))?(?: <(\d+\.\d+)>)?$")
 
 
 def checked(argv: list[str], env: dict[str, str]) -> tuple[str, str]:
@@ -73,41 +77,45 @@ def imports(python: str, wanted: str, runs: int) -> list[dict[str, Any]]:
 
 
 def calls(python: str, wanted: str) -> list[dict[str, Any]]:
-    """Return the system calls between the opening and the closing of the .pth file, in order."""
+    """Return the system calls that our start-up file makes when it is run first, in order."""
     strace = shutil.which("strace")
     if strace is None:
         raise lab.BenchmarkError("needs strace")
     with tempfile.NamedTemporaryFile("r") as log:
-        argv = [strace, "-f", "-ttt", "-T", "-o", log.name, python, "-c", "pass"]
+        argv = [strace, "-f", "-T", "-o", log.name, python, "-c", "pass"]
         checked(argv, lab.environment_variables(PY_UNSHARE=wanted))
         lines = log.read().splitlines()
     found: list[dict[str, Any]] = []
-    handle = None
+    begun = False
     for line in lines:
         match = _CALL.match(line)
         if not match:
             continue
-        _, _, name, arguments, result, seconds = match.groups()
-        if handle is None:
-            if "/unshare_boot.pth" not in arguments or not (result or "").isdigit():
-                continue
-            handle = result
-        found.append(
-            {
-                "call": name,
-                "arguments": arguments,
-                "result": result or "",
-                "us": float(seconds or 0) * 1e6,
-            }
-        )
-        if name == "close" and arguments == handle:
+        name, arguments, result, seconds = match.groups()
+        if f'"/{MARKS[1]}"' in arguments:
             return found
-    raise lab.BenchmarkError("strace saw no start-up file of ours; a .start wheel?")
+        if begun:
+            found.append(
+                {
+                    "call": name,
+                    "arguments": arguments,
+                    "result": result or "",
+                    "us": float(seconds or 0) * 1e6,
+                }
+            )
+        begun = begun or f'"/{MARKS[0]}"' in arguments
+    raise lab.BenchmarkError("strace did not see the marks before and after our start-up file")
 
 
-def show(python: str, result: dict[str, Any]) -> None:
+def set_marks(python: pathlib.Path) -> None:
+    """Add start-up files that run before and after ours, and make one system call each."""
+    place = lab.site_packages(python)
+    for mark in MARKS:
+        place.joinpath(f"{mark}.pth").write_text(f"import os; os.access('/{mark}', os.F_OK)\n")
+
+
+def show(root: str, result: dict[str, Any]) -> None:
     """Print the tables of one interpreter."""
-    root = str(pathlib.Path(python).parent.parent)
     figures = result["inside"]
     print(f"\nPython {result['python']['version']}, {result['python']['compiler']}")
     print(f"\n{'inside the process':<60}{'microseconds':>15}")
@@ -118,7 +126,7 @@ def show(python: str, result: dict[str, Any]) -> None:
         print(f"  {entry['module']:<58}{entry['self_us']:>15.0f}")
     print(f"  {'sum':<58}{sum(entry['self_us'] for entry in result['imports']):>15.0f}")
     made = result["calls"]
-    print(f"\n{len(made)} system calls between opening and closing the .pth file (under strace)")
+    print(f"\n{len(made)} system calls of the start-up file (under strace)")
     tally: dict[str, list[float]] = collections.defaultdict(list)
     for entry in made:
         tally[entry["call"]].append(entry["us"])
@@ -138,7 +146,9 @@ def show(python: str, result: dict[str, Any]) -> None:
 def look(base: str, arguments: argparse.Namespace, workshop: lab.Workshop) -> dict[str, Any]:
     """Look into one interpreter; return its part of the document, and print it."""
     index = len(list(workshop.directory.iterdir()))
-    python = str(workshop.environment(base, f"{index:02}-ours", arguments.package))
+    environment = workshop.environment(base, f"{index:02}-ours", arguments.package)
+    set_marks(environment)
+    python = str(environment)
 
     def work() -> dict[str, Any]:
         return {
@@ -148,7 +158,7 @@ def look(base: str, arguments: argparse.Namespace, workshop: lab.Workshop) -> di
         }
 
     result = {"python": lab.interpreter(base), **lab.as_ordinary_user(work)}
-    show(python, result)
+    show(str(environment.parent.parent), result)
     return result
 
 
