@@ -2,7 +2,7 @@
 
 import os
 
-from . import UnshareError
+from . import UnshareError, namespaces
 from .namespaces import failed, inode
 from .spec import NAMESPACES
 from .syscalls import MS_BIND, MS_REC, mount, write_file
@@ -49,6 +49,7 @@ def original_uid() -> int:
     """Return the user id that this process has outside its user namespace.
 
     Outside is the user namespace around it: where two are nested, that is the outer one's view.
+    With ``user=none`` the process itself can ask before there is a map; its children cannot.
 
     Returns:
         The id; the same as ``os.getuid()`` where there is no user namespace around.
@@ -56,7 +57,7 @@ def original_uid() -> int:
     Raises:
         UnshareError: the id is not mapped (ENOENT), or there is no /proc to read the map from.
     """
-    return _outside("/proc/self/uid_map", os.getuid())
+    return _outside("uid", os.getuid())
 
 
 def original_gid() -> int:
@@ -64,7 +65,7 @@ def original_gid() -> int:
 
     See `original_uid` for what it returns and raises.
     """
-    return _outside("/proc/self/gid_map", os.getgid())
+    return _outside("gid", os.getgid())
 
 
 def write_user_map(ids: "Mapping[int, int]") -> None:
@@ -125,12 +126,15 @@ def bind_mount(
         raise failed("bind_mount", error) from error
 
 
-def _outside(path: str, inner: int) -> int:
+def _outside(kind: str, inner: int) -> int:
+    path = f"/proc/self/{kind}_map"
     try:
         with open(path, encoding="ascii") as file:
             ranges = [tuple(map(int, line.split())) for line in file]
     except OSError as error:
         raise failed("", error) from error
+    if not ranges and namespaces.unmapped:
+        return namespaces.unmapped[kind == "gid"]
     for first_inner, first_outer, count in ranges:
         if first_inner <= inner < first_inner + count:
             return first_outer + inner - first_inner

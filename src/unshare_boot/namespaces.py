@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 # The names of the files in /proc/self/ns.
 FILES = {name: "mnt" if name == "mount" else name for name in NAMESPACES}
 
+# The ids that this process had before user=none, while no map can tell.
+unmapped: "tuple[int, int] | None" = None
+
 PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 
 
@@ -103,7 +106,10 @@ def user(plan: Plan) -> None:
         return
     uid, gid = os.geteuid(), os.getegid()
     unshare(CLONE_NEWUSER, "CLONE_NEWUSER")
-    if plan.user != "none":
+    if plan.user == "none":
+        global unmapped
+        unmapped = uid, gid
+    else:
         inner_uid, inner_gid = (0, 0) if plan.user == "root" else (uid, gid)
         write_file("/proc/self/setgroups", "deny")  # else gid_map may not be written
         write_file("/proc/self/uid_map", f"{inner_uid} {uid} 1")
