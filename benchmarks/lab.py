@@ -132,7 +132,9 @@ def as_ordinary_user(work: Callable[[], dict[str, Any]], uid: int = ORDINARY_UID
         text = pipe.read()
     _, status = os.waitpid(child, 0)
     if status or not text:
-        raise BenchmarkError(f"the measuring process ended with wait status {status}")
+        raise BenchmarkError(
+            f"the measuring process ended with status {os.waitstatus_to_exitcode(status)}"
+        )
     answer = json.loads(text)
     if "error" in answer:
         raise BenchmarkError(answer["error"])
@@ -205,7 +207,8 @@ class Spawner:
         """Return the error for a start that ended with this wait status."""
         size = os.fstat(self._stderr).st_size
         said = os.pread(self._stderr, 4000, max(0, size - 4000)).decode(errors="backslashreplace")
-        return BenchmarkError(f"{name}: a start failed, wait status {status}:\n{said}")
+        code = os.waitstatus_to_exitcode(status)  # negative: died of that signal
+        return BenchmarkError(f"{name}: a start ended with status {code}:\n{said}")
 
 
 def environment_variables(**more: str) -> dict[str, str]:

@@ -193,7 +193,7 @@ def evaluate(
         table.append(entry)
     bars = []
     for bar in rows.bars():
-        if bar.row not in {row.name for row in wanted}:
+        if not {bar.row, bar.peer} <= {row.name for row in wanted}:
             continue
         line: dict[str, Any] = dataclasses.asdict(bar)
         if bar.row in added and bar.peer in added:
