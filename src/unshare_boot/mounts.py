@@ -23,7 +23,7 @@ MS_NOSUID = 0x2  # include/uapi/linux/mount.h
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
 MNT_DETACH = 0x2
-# What a remount has to repeat, since it may not be cleared in a user namespace (mount_namespaces(7),
+# What a remount has to repeat, since a user namespace may not clear it (mount_namespaces(7),
 # "Restrictions on mount namespaces"), by its word in proc_pid_mountinfo(5).
 LOCKED = {
     b"nosuid": MS_NOSUID,
@@ -169,18 +169,20 @@ def _overlay(plan: Plan, start: str, path: str) -> str:
         raise UnshareError(EINVAL, reason)
     lower = os.stat(target)
     inherited = os.statvfs(target).f_flag & MOUNT_ATTR_INHERITED
-    descriptors = [os.open(target, os.O_PATH | os.O_CLOEXEC)]
+    bottom = os.open(target, os.O_PATH | os.O_CLOEXEC)
+    descriptors = [bottom]
     try:
         mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
         try:
-            descriptors.append(os.open(target, os.O_PATH | os.O_CLOEXEC))
+            top = os.open(target, os.O_PATH | os.O_CLOEXEC)
+            descriptors.append(top)
             upper = os.path.join(target, "upper")
             os.mkdir(upper)
             os.mkdir(os.path.join(target, "work"))
             if (lower.st_uid, lower.st_gid) != (os.geteuid(), os.getegid()):
                 _give(upper, lower.st_uid, lower.st_gid)
             os.chmod(upper, lower.st_mode & 0o7777)
-            descriptors.append(_overlay_mount(*descriptors, inherited))
+            descriptors.append(_overlay_mount(bottom, top, inherited))
         finally:
             call("umount2", os.fsencode(target), MNT_DETACH, what=f"umount2({target})")
         call(
@@ -295,4 +297,3 @@ def _give(path: str, uid: int, gid: int) -> None:
 
 def _item(operation: "tuple[str, ...]") -> str:
     return f"{operation[0]}={':'.join(operation[1:])!r}" if operation[1:] else operation[0]
-
