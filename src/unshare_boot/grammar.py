@@ -51,7 +51,7 @@ def check_together(plan: Plan) -> None:
         if given and getattr(plan, needs) is None:
             raise _bad(item, None, f"needs {needs}: add {needs} to the list")
         if given and (needs in joined or getattr(plan, needs) in ("none", "all", "down")):
-            raise _bad(item, None, f"contradicts {needs}={getattr(plan, needs)}")
+            raise _bad(item, None, f"contradicts {needs}={show(getattr(plan, needs))}")
     if plan.publish and plan.net not in OUTBOUND:
         raise _bad("publish", None, "needs net=pasta or net=slirp4netns")
     if plan.monotonic is not None or plan.boottime is not None:
@@ -59,7 +59,8 @@ def check_together(plan: Plan) -> None:
             raise _bad("time", plan.time, "a namespace that is joined keeps its clocks")
         plan.time = ""
     if "mount" in joined and plan.operations:
-        reason = f"would change the namespace that mount={plan.mount} joins, for all who live there"
+        joins = f"mount={show(str(plan.mount))}"
+        reason = f"would change the namespace that {joins} joins, for all who live there"
         raise _bad(plan.operations[0][0], None, reason)
     fresh_proc = plan.pid is not None and "mount" not in joined and not plan.keep_proc
     if fresh_proc and ("proc",) not in plan.operations:
