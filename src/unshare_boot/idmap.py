@@ -73,25 +73,24 @@ def enter_mapped(plan: Plan) -> None:
         outside.end()
     for kind, _, writer in jobs:
         if writer is not None and not _read_map(kind):
-            reason = f"{kind}_map was not written: {said or 'no reason given'}"
-            raise UnshareError(EPERM, reason, _item(plan, kind), (writer or ["write"])[0])
+            raise UnshareError(EPERM, said or f"{kind}_map was not written", _item(plan, kind))
 
 
-def write_own(files: "dict[str, str]", error: OSError) -> None:
-    """Write files of /proc/self for a process that is not dumpable, and may not open them so.
+def open_as_dumpable(path: str, error: OSError) -> int:
+    """Open a file of /proc/self for writing in a process that is not dumpable.
 
-    That is one whose program file is unreadable or has capabilities: prctl(2), PR_SET_DUMPABLE.
+    That is one whose program file is unreadable or has capabilities: its files there are root's,
+    prctl(2), PR_SET_DUMPABLE.
 
     Args:
-        files: the text for each name.
+        path: the file.
         error: what the first try gave; raised again where that was not the cause.
     """
     before = _make_dumpable() if error.errno == EACCES else 1
     if before == 1:
         raise error
     try:
-        for name, text in files.items():
-            write_file(f"/proc/self/{name}", text)
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     finally:
         _restore_dumpable(before)
 

@@ -162,7 +162,12 @@ def loopback_up(use_libc: bool = False) -> None:
 
 def write_file(path: str, text: str) -> None:
     """Write a file of /proc in one write(2), which is what id maps and time offsets ask for."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    except PermissionError as error:
+        from .idmap import open_as_dumpable
+
+        descriptor = open_as_dumpable(path, error)
     try:
         os.write(descriptor, text.encode())
     except OSError as error:
