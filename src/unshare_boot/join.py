@@ -1,7 +1,7 @@
 """Joining namespaces that exist already, by setns(2), as nsenter(1) does."""
 
 import os
-from errno import EINVAL, EPERM
+from errno import EINVAL, ENOENT, EPERM
 from stat import S_ISDIR, S_ISREG
 
 from . import UnshareError
@@ -20,7 +20,10 @@ from .syscalls import (
     unshare,
 )
 
-NS_GET_NSTYPE = 0xB703  # include/uapi/linux/nsfs.h, Linux 4.11
+NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h, Linux 4.9; the one that owns it
+NS_GET_PARENT = 0xB702
+NS_GET_NSTYPE = 0xB703  # Linux 4.11
+OVERFLOW_ID = 65534  # what an id that is not mapped looks like
 PR_GET_DUMPABLE = 3  # include/uapi/linux/prctl.h
 PR_SET_DUMPABLE = 4
 
@@ -52,7 +55,7 @@ def join(plan: Plan) -> None:
     try:
         start = os.getcwd()
     except OSError:  # it was removed
-        start = ""
+        start = "."
     unshare(0, "CLONE_THREAD")  # fails in a process with threads: they would stay where they are
     opened: dict[str, int] = {}
     try:
@@ -60,19 +63,34 @@ def join(plan: Plan) -> None:
             opened[name] = _open(name, getattr(plan, name))
         todo = [name for name in ORDER if name in opened]
         if "user" in opened:
-            todo = [name for name in todo if not _enter(plan, name, opened[name], try_only=True)]
-            _enter_user(plan, opened["user"])
+            user = os.fstat(opened["user"]).st_ino
+            for name in list(todo):
+                # /proc can be another one from there on, so that mount waits where it may.
+                waits = name == "mount" and _related(opened[name], NS_GET_USERNS) == user
+                if not waits and _enter(plan, name, opened[name], try_only=True):
+                    todo.remove(name)
+            if user != os.stat("/proc/self/ns/user").st_ino:  # which setns(2) refuses to enter
+                _enter_user(plan, opened["user"])
         for name in todo:
             _enter(plan, name, opened[name])
     finally:
         for descriptor in opened.values():
             os.close(descriptor)
     if "mount" in opened:
-        try:
-            os.chdir(start or ".")
-        except OSError as error:
-            reason = f"the working directory, {start!r}, is not there in that mount namespace"
-            raise UnshareError(error.errno or 0, reason, _item(plan, "mount"), "chdir") from error
+        _stand_there(plan, start)
+
+
+def _stand_there(plan: Plan, start: str) -> None:
+    """Go to the working directory of a mount namespace that was joined; setns(2) went to ``/``."""
+    item = _item(plan, "mount")
+    try:
+        os.chdir(start)
+    except OSError as error:
+        reason = f"the working directory, {start!r}, is not there: {error.strerror}"
+        raise UnshareError(error.errno or 0, reason, item) from error
+    if plan.pid is None and not os.path.exists("/proc/self"):
+        reason = "its /proc is of another PID namespace, or missing: join pid=/proc/PID/ns/pid too"
+        raise UnshareError(ENOENT, reason, item)
 
 
 def _open(name: str, path: str) -> int:
@@ -96,8 +114,7 @@ def _open(name: str, path: str) -> int:
         flag = call("ioctl", descriptor, NS_GET_NSTYPE, what="ioctl(NS_GET_NSTYPE)")
         if flag != FLAGS[name]:
             kind = next((each for each, value in FLAGS.items() if value == flag), "unknown")
-            article = "an" if kind[0] in "aeiou" and kind[:2] not in ("ut", "us") else "a"
-            raise UnshareError(EINVAL, f"{article} {kind} namespace, not a {name} namespace", item)
+            raise UnshareError(EINVAL, f"a namespace of the type {kind}, not {name}", item)
     except OSError as error:
         os.close(descriptor)
         raise error if isinstance(error, UnshareError) else failed(item, error) from error
@@ -109,10 +126,38 @@ def _enter(plan: Plan, name: str, descriptor: int, try_only: bool = False) -> bo
     try:
         call("setns", descriptor, FLAGS[name], what=f"setns({getattr(plan, name)})")
     except OSError as error:
-        if try_only and error.errno == EPERM:
-            return False
-        raise failed(_item(plan, name), error) from error
+        if error.errno != EPERM:
+            raise failed(_item(plan, name), error) from error
+        if not try_only:
+            raise UnshareError(
+                EPERM, _why_not(plan, name, descriptor), _item(plan, name)
+            ) from error
+        return False
     return True
+
+
+def _why_not(plan: Plan, name: str, descriptor: int) -> str:
+    """Say whose right to join a namespace it is; the kernel wants CAP_SYS_ADMIN there."""
+    owner = _related(descriptor, NS_GET_USERNS if name != "user" else NS_GET_PARENT)
+    path = getattr(plan, name)
+    if name == "user" or owner is None:
+        return "only its owner, and root outside of it, may join this namespace"
+    if owner == os.stat("/proc/self/ns/user").st_ino:
+        return "it belongs to the user namespace that this process is in: only root there may join"
+    where = path.rpartition("/")[0] if path[:6] == "/proc/" else "/proc/PID/ns"
+    return f"it belongs to another user namespace: join that with it, user={where}/user"
+
+
+def _related(descriptor: int, request: int) -> "int | None":
+    """Return the inode of what ioctl_ns(2) relates to a namespace; None outside of our scope."""
+    try:
+        related = call("ioctl", descriptor, request)
+    except OSError:
+        return None
+    try:
+        return os.fstat(related).st_ino
+    finally:
+        os.close(related)
 
 
 def _enter_user(plan: Plan, descriptor: int) -> None:
@@ -122,11 +167,17 @@ def _enter_user(plan: Plan, descriptor: int) -> None:
     There is none to come, so that is undone: files below /proc/self would not be the program's.
     """
     dumpable = call("prctl", PR_GET_DUMPABLE, 0, 0, 0, 0, what="prctl(PR_GET_DUMPABLE)")
+    before = {"gid": os.getegid(), "uid": os.geteuid()}
+    below = _related(descriptor, NS_GET_PARENT) == os.stat("/proc/self/ns/user").st_ino
     _enter(plan, "user", descriptor)
     try:
         for kind, current in (("gid", os.getegid()), ("uid", os.geteuid())):
             ranges = _read_map(kind)
-            if _inside(ranges, current) or not _inside(ranges, 0):
+            if below:  # the outer numbers of the map are the ones that were ours
+                mapped = _has([(outer, count) for _, outer, count in ranges], before[kind])
+            else:
+                mapped = current != OVERFLOW_ID
+            if mapped or not _has([(inner, count) for inner, _, count in ranges], 0):
                 continue
             if kind == "gid":
                 _leave_groups()
@@ -146,14 +197,14 @@ def _leave_groups() -> None:
         return  # denied for good in that namespace: /proc/self/setgroups
 
 
-def _inside(ranges: "list[tuple[int, int]]", number: int) -> bool:
+def _has(ranges: "list[tuple[int, int]]", number: int) -> bool:
     return any(first <= number < first + count for first, count in ranges)
 
 
-def _read_map(kind: str) -> "list[tuple[int, int]]":
+def _read_map(kind: str) -> "list[tuple[int, int, int]]":
     with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
         lines = [line.split() for line in file]
-    return [(int(inner), int(count)) for inner, _, count in lines]
+    return [(int(inner), int(outer), int(count)) for inner, outer, count in lines]
 
 
 def _item(plan: Plan, name: str) -> str:
