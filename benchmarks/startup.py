@@ -57,7 +57,7 @@ def probe(row: rows.Row, python: pathlib.Path) -> dict[str, Any]:
     argv = row.command(python, rows.PROBE)
     status, out, err = lab.capture([path, *argv[1:]], row.environment())
     if status:
-        raise NotAvailableError(f"status {status}: {last_line(err, python)}")
+        raise NotAvailableError(f"status {status}: {reason_in(err, python)}")
     seen: dict[str, Any] = json.loads(out)
     for name in row.enters:
         file = rows.NS_FILE.get(name, name)
@@ -70,10 +70,14 @@ def probe(row: rows.Row, python: pathlib.Path) -> dict[str, Any]:
     return seen
 
 
-def last_line(text: str, python: pathlib.Path) -> str:
-    """Return the last line that says something, without the path of the scratch directory."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].replace(str(python), "python") if lines else "no message"
+def reason_in(text: str, python: pathlib.Path) -> str:
+    """Return the line that says why, without the path of the scratch directory.
+
+    Our refusals begin with it, and go on to the cure; most other tools end with it.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()] or ["no message"]
+    ours = [line for line in lines if line.startswith("unshare-boot:")]
+    return (ours or lines[::-1])[0].replace(str(python), "python")
 
 
 def prepare(
