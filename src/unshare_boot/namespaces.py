@@ -69,7 +69,14 @@ def enter(plan: Plan, report: "Report" = None) -> "dict[str, int]":
             raise failed(item, error) from error
         if report:
             report(item)
-    return {name: inode(name) for name in NAMESPACES if getattr(plan, name) is not None}
+    entered = {}
+    for name in NAMESPACES:
+        if getattr(plan, name) is not None:
+            try:
+                entered[name] = inode(name)
+            except OSError as error:
+                raise failed(name, error) from error
+    return entered
 
 
 def steps(plan: Plan) -> "list[tuple[str, Step]]":
@@ -186,7 +193,11 @@ STEPS: "dict[str, Step]" = {
 
 def inode(name: str) -> int:
     """Return the inode number of the process's namespace of that name."""
-    return os.stat(f"/proc/self/ns/{FILES[name]}").st_ino
+    path = f"/proc/self/ns/{FILES[name]}"
+    try:
+        return os.stat(path).st_ino
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"stat({path})") from None
 
 
 def failed(item: str, error: OSError) -> UnshareError:

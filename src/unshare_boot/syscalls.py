@@ -145,7 +145,10 @@ def loopback_up(use_libc: bool = False) -> None:
         from _socket import socket
         from fcntl import ioctl
 
-        handle = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+        try:
+            handle = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "socket(AF_INET)") from None
         try:
             ioctl(handle.fileno(), SIOCSIFFLAGS, request)
         except OSError as error:
