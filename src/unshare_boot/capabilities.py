@@ -24,18 +24,34 @@ def settle(plan: Plan) -> None:
     """
     unshare(0, "CLONE_THREAD")  # fails in a process with threads: they would keep their own
     if plan.caps == "keep":
-        _keep()
+        carry_over()
     else:
         _drop()
 
 
-def _keep() -> None:
-    """Make ambient what is permitted: the program's children have it, whatever their uid."""
+def carry_over() -> None:
+    """Make ambient what is permitted: it outlives execve(2), whatever the uid."""
     permitted = _permitted()
     _set(permitted, permitted)  # only what is inheritable can be made ambient
     for capability in range(permitted.bit_length()):
         if permitted >> capability & 1:
             _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability, "PR_CAP_AMBIENT_RAISE")
+
+
+def set_down() -> None:
+    """Undo `carry_over`: the program keeps what is permitted, its children will not have it."""
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, "PR_CAP_AMBIENT_CLEAR_ALL")
+    _set(_permitted(), 0)
+
+
+def set_down() -> None:
+    """Undo `carry_over` after the execve: this process has its capabilities, its children do not.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, "PR_CAP_AMBIENT_CLEAR_ALL")
+    _set(_permitted(), 0)
 
 
 def _drop() -> None:
