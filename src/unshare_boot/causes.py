@@ -482,6 +482,11 @@ def masked(case: Case) -> "Finding":
     cure = "leave sys out of the list" if kind == "sysfs" else "add proc=keep to the list"
     cure += "; or docker run --security-opt systempaths=unconfined ..., "
     cure += "podman run --security-opt unmask=ALL ..."
+    if kind == "proc" and case.plan.pid is None:
+        return (
+            "a fresh /proc shows a PID namespace, and this process has none of its own",
+            "add pid to the list",
+        )
     if kind == "sysfs" and case.plan.net is None:
         return (
             "a fresh /sys shows a network namespace, and this process has none of its own",
