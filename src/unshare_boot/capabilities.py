@@ -44,16 +44,6 @@ def set_down() -> None:
     _set(_permitted(), 0)
 
 
-def set_down() -> None:
-    """Undo `carry_over` after the execve: this process has its capabilities, its children do not.
-
-    Raises:
-        OSError: the kernel refuses.
-    """
-    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, "PR_CAP_AMBIENT_CLEAR_ALL")
-    _set(_permitted(), 0)
-
-
 def _drop() -> None:
     """Empty all sets. An empty bounding set is what keeps uid 0 from regaining them by execve."""
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, "PR_CAP_AMBIENT_CLEAR_ALL")
