@@ -13,7 +13,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Callable, NoReturn
 
     from .inside import active as active
     from .inside import bind_mount as bind_mount
@@ -72,6 +72,11 @@ def boot() -> None:
     if text is None:
         return
     try:
+        if text.startswith("=started-over "):
+            from .startover import arrive
+
+            arrive(text)
+            return
         if "PY_UNSHARE_ONLY" in os.environ:
             from .only import meant
 
@@ -121,15 +126,9 @@ def start() -> None:
 
 
 def _isolate(text: str) -> None:
-    from .spec import parse
-
-    plan = parse(text)
+    plan = _plan(text)
     if plan is None:
         return
-    if sys.platform != "linux":
-        from errno import ENOSYS
-
-        raise UnshareError(ENOSYS, f"namespaces are a part of Linux, and this is {sys.platform}")
     try:
         _enter(plan)
     except UnshareError as error:
@@ -139,20 +138,34 @@ def _isolate(text: str) -> None:
         raise
 
 
+def _plan(text: str) -> "Plan | None":
+    from .spec import parse
+
+    plan = parse(text)
+    if plan is not None and sys.platform != "linux":
+        from errno import ENOSYS
+
+        raise UnshareError(ENOSYS, f"namespaces are a part of Linux, and this is {sys.platform}")
+    return plan
+
+
 def _enter(plan: "Plan") -> None:
     from .namespaces import enter
 
-    report = None
-    if os.environ.get("PY_UNSHARE_VERBOSE", "0") not in ("", "0"):
-        from .verbose import reporter
-
-        report = reporter()
-    entered = enter(plan, report)
+    entered = enter(plan, _reporter())
     if "PY_UNSHARE_ACTIVE" in os.environ:  # set by an outer start: what of it still holds
         from .inside import holding
 
         entered = {**holding(), **entered}
     os.environ["PY_UNSHARE_ACTIVE"] = ",".join(f"{name}={inode}" for name, inode in entered.items())
+
+
+def _reporter() -> "Callable[[str], None] | None":
+    if os.environ.get("PY_UNSHARE_VERBOSE", "0") in ("", "0"):
+        return None
+    from .verbose import reporter
+
+    return reporter()
 
 
 def _refuse(text: str, error: BaseException) -> "NoReturn":

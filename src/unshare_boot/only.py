@@ -1,5 +1,6 @@
 """PY_UNSHARE_ONLY: which programs the list is meant for."""
 
+import os
 import sys
 from errno import EINVAL
 
@@ -16,13 +17,19 @@ def meant(patterns: str) -> bool:
     Raises:
         UnshareError: a name is empty (EINVAL), which would silently match no program.
     """
-    from fnmatch import fnmatchcase
-
     names = [pattern.strip(" \t") for pattern in patterns.split(",")]
     if "" in names:
         reason = "has an empty name: name programs, such as pytest,manage.py, or unset it"
         raise UnshareError(EINVAL, reason, "PY_UNSHARE_ONLY")
-    return any(fnmatchcase(program(), name) for name in names)
+    starting = program()
+    if starting in names:
+        return True
+    globs = [name for name in names if "*" in name or "?" in name or "[" in name]
+    if not globs:
+        return False
+    from fnmatch import fnmatchcase
+
+    return any(fnmatchcase(starting, name) for name in globs)
 
 
 def program() -> str:
@@ -30,24 +37,44 @@ def program() -> str:
 
     Returns:
         The base name of a script, directory or archive; the module after ``-m``; ``-c`` for code
-        on the command line; ``-`` for standard input or a prompt.
+        on the command line; ``-`` for standard input or a prompt; the base name of the program
+        that has an interpreter inside.
     """
     script = sys.argv[0] if sys.argv else ""
     if script == "-m":
         return _module(command_line())
-    if script in ("", "-"):
-        return "-"
-    return script.rstrip("/").rpartition("/")[2]
+    if script == "-c" or script == "-":
+        return script
+    if script == "":
+        return host() or "-"
+    name = script.rstrip("/").rpartition("/")[2]
+    if name in ("", ".", ".."):  # a directory
+        name = os.path.basename(os.path.realpath(script))
+    return name
 
 
 def command_line() -> "list[str]":
     """Return the process's whole command line, the interpreter and its options included."""
     if sys.version_info >= (3, 10):
         return list(sys.orig_argv)
-    import os
-
     with open("/proc/self/cmdline", "rb") as file:
         return [os.fsdecode(argument) for argument in file.read().split(b"\0")[:-1]]
+
+
+def host() -> str:
+    """Return the name of the program that has this interpreter inside; empty if it is a Python.
+
+    An interpreter is named python and knows its command line. The host of mod_wsgi is apache2, and
+    an embedding program that happens to be called python-something tells Python of no arguments.
+    """
+    name = os.path.basename(os.path.realpath("/proc/self/exe"))
+    if not name.startswith(("python", "pypy")):
+        return name
+    known = command_line()
+    if sys.version_info < (3, 10):
+        told = sys.argv[1:]
+        known = known if known[len(known) - len(told) :] == told else []
+    return "" if known else name
 
 
 def _module(arguments: "list[str]") -> str:

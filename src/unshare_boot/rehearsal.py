@@ -34,14 +34,19 @@ def may_be_had(text: str, on_error: str) -> bool:
     try:
         rehearse(text, may_start_over=True)
     except UnshareError as error:
-        from .diagnosis import explain
-
-        try:
-            os.write(2, explain(text, error, started=True))
-        except OSError:  # nobody reads standard error; to go on is what was asked for
-            pass
+        warn(text, error)
         return False
     return True
+
+
+def warn(text: str, error: UnshareError) -> None:
+    """Say on standard error that the program runs un-isolated, and why."""
+    from .diagnosis import explain
+
+    try:
+        os.write(2, explain(text, error, started=True))
+    except OSError:  # nobody reads standard error; to go on is what was asked for
+        pass
 
 
 def rehearse(text: str, may_start_over: bool = False) -> bool:
@@ -55,17 +60,25 @@ def rehearse(text: str, may_start_over: bool = False) -> bool:
         False where the list says to do nothing.
 
     Raises:
-        UnshareError: the list is not understood, or what the child ran into.
+        UnshareError: the list is not understood, there can be no child, or what it ran into.
     """
-    from .spec import parse
+    from . import _plan
     from .startover import blame_threads
 
-    plan = parse(text)
+    plan = _plan(text)
     if plan is None:
         return False
     blame_threads(may_start_over)
-    reader, writer = os.pipe()
-    child = os.fork()
+    try:
+        reader, writer = os.pipe()
+    except OSError as error:
+        raise UnshareError(error.errno or 0, error.strerror or "", "", "pipe") from error
+    try:
+        child = _fork()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        raise UnshareError(error.errno or 0, error.strerror or "", "", "fork") from error
     if child == 0:
         try:
             _try(plan, writer)
@@ -74,7 +87,10 @@ def rehearse(text: str, may_start_over: bool = False) -> bool:
     os.close(writer)
     with open(reader, "rb") as file:
         answer = file.read()
-    os.waitpid(child, 0)
+    try:
+        os.waitpid(child, 0)
+    except ChildProcessError:  # SIGCHLD is ignored, and the kernel has done it: waitpid(2)
+        pass
     if not answer:
         raise UnshareError(ECHILD, "the child that tried the list was killed")
     if answer != ENTERED:
@@ -83,6 +99,22 @@ def rehearse(text: str, may_start_over: bool = False) -> bool:
         refusal, *what = loads(answer)
         raise UnshareError(*what) if refusal else RuntimeError(*what)
     return True
+
+
+def _fork() -> int:
+    """Fork, without what Python 3.12 and later has to say of that where there are threads.
+
+    It warns of locks that those threads may hold in the child; the child takes none.
+    """
+    from .startover import threads
+
+    if threads() < 2:
+        return os.fork()
+    from warnings import catch_warnings, simplefilter
+
+    with catch_warnings():
+        simplefilter("ignore")
+        return os.fork()
 
 
 def _try(plan: "Plan", writer: int) -> None:

@@ -6,10 +6,10 @@ others it would let in the calling thread alone. Something started a thread befo
 the process can begin anew: execve(2) ends the other threads.
 
     this process ──execve──► clean interpreter ──execve──► the original command line
-     has threads              no site, no preload;          inside; the variable is gone
-                              enters the namespaces
+     has threads              no site, no preload;          inside, whatever threads come back;
+                              enters the namespaces         PY_UNSHARE says that it has arrived
 
-The clean interpreter has no way back here, and the last one has no PY_UNSHARE: nothing can loop.
+The clean interpreter has no way back here, and the last one enters nothing: nothing can loop.
 """
 
 import os
@@ -22,12 +22,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-# What the clean interpreter runs: -I leaves out PYTHON* and the directory of a script, -S site.py,
-# and so the .pth files.
-CODE = "import sys; sys.path.append(sys.argv[1]); from unshare_boot.startover import go_on; go_on()"
+# What the clean interpreter runs. An empty entry of sys.path is the working directory.
+CODE = (
+    "import sys; sys.path[:] = [*filter(None, sys.path), sys.argv[1]]; "
+    "from unshare_boot.startover import go_on; go_on()"
+)
 
 # They put code into any process, and that code may start threads.
 PRELOADS = (b"LD_PRELOAD", b"LD_AUDIT")
+
+# Without these an interpreter that needs them does not find its library.
+HOMES = (b"PYTHONHOME", b"PYTHONPLATLIBDIR")
+
+# How the value of PY_UNSHARE begins that the last interpreter gets; no list can begin like this.
+ARRIVED = "=started-over "
 
 
 def start_over(text: str, error: UnshareError) -> None:
@@ -48,21 +56,28 @@ def start_over(text: str, error: UnshareError) -> None:
     obstacle = _obstacle()
     if obstacle:
         raise _threads_error(obstacle)
-    from marshal import dumps
-
+    from . import _reporter
     from .only import command_line
 
-    environment = dict(os.environb)
-    state = dumps((text, _program(), list(map(os.fsencode, command_line())), environment))
-    descriptor = os.memfd_create("unshare-boot", 0)
-    with open(os.dup(descriptor), "wb") as file:
-        file.write(state)
+    report = _reporter()
+    program = _program()
+    environment = _environment(text)
+    homes = [] if sys.flags.ignore_environment else [n for n in HOMES if n in environment]
+    # -I leaves out PYTHON* and the directory of a script, -S site.py and so the .pth files.
+    options = ["-s" if homes else "-I", "-S", "-X", "utf8"]
+    aside = [
+        name
+        for name in environment
+        if name in PRELOADS or (homes and name[:6] == b"PYTHON" and name not in homes)
+    ]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    arguments = [sys.executable, "-I", "-S", "-c", CODE, package, str(descriptor)]
-    if "PYTHONHOME" in os.environ:  # without it this interpreter does not find its library
-        arguments[1] = "-s"
-    keep = {name: value for name, value in environment.items() if name not in PRELOADS}
-    os.execve(_program(), arguments, keep)
+    carried = [package, text, program, os.fsdecode(_read("/proc/self/comm")[:-1]), str(len(aside))]
+    restored = [os.fsdecode(name + b"=" + environment.pop(name)) for name in aside]
+    first = sys.executable or program
+    if report:
+        report(f"{threads()} threads: starting over without them")
+    arguments = [first, *options, "-c", CODE, *carried, *restored, *command_line()]
+    _execute(program, arguments, environment)
 
 
 def go_on() -> "NoReturn":
@@ -70,23 +85,69 @@ def go_on() -> "NoReturn":
     from . import _enter, _refuse
     from .spec import parse
 
-    text = ""
+    text = sys.argv[2]
     try:
-        from marshal import loads
-
-        with open(int(sys.argv[2]), "rb") as file:
-            file.seek(0)
-            text, program, arguments, environment = loads(file.read())
+        program, comm, count = sys.argv[3:6]
+        split = 6 + int(count)
+        environment = _initial_environment()
+        for entry in map(os.fsencode, sys.argv[6:split]):
+            name, _, environment[name] = entry.partition(b"=")
+        arguments = sys.argv[split:]
         plan = parse(text)
         if plan is None:
             raise UnshareError(EINVAL, "nothing to do after starting over")
         if threads() > 1:
-            raise _threads_error("it has already started over, and something starts them again")
+            error = _threads_error("it has started over, and something has started them again")
+            if environment.get(b"PY_UNSHARE_ON_ERROR") == b"warn":
+                from .rehearsal import warn
+
+                warn(text, error)
+                _execute(program, arguments, environment)
+            raise error
         _enter(plan)
+        carry = plan.user is not None and plan.caps is None and os.geteuid() != 0
+        if carry:
+            from .capabilities import carry_over
+
+            carry_over()
         environment[b"PY_UNSHARE_ACTIVE"] = os.environb[b"PY_UNSHARE_ACTIVE"]
-        os.execve(program, arguments, environment)
+        environment[b"PY_UNSHARE"] = os.fsencode(f"{ARRIVED}{os.getpid()} {carry:d} {comm}")
+        _execute(program, arguments, environment)
     except BaseException as error:
         _refuse(text, error)
+
+
+def arrive(text: str) -> None:
+    """Make the last interpreter what it would be if it had entered the namespaces itself.
+
+    To the kernel it differs in two things: its name, which for a script with a #! line is the
+    script's; and execve(2) takes the capabilities of an id that is not 0, except the ambient ones,
+    which its children would keep.
+
+    Args:
+        text: the value of PY_UNSHARE, made by `go_on`.
+
+    Raises:
+        UnshareError: the value is not meant for this process, and it is not isolated.
+        OSError: the kernel refuses.
+    """
+    from .inside import holding
+
+    del os.environ["PY_UNSHARE"]
+    pid, carried, comm = text[len(ARRIVED) :].split(" ", 2)
+    if int(pid) != os.getpid():  # a child that a .pth file started before ours had its turn
+        if not holding():
+            raise UnshareError(EINVAL, "what unshare-boot writes for itself is no list")
+        return
+    if carried == "1":
+        from .capabilities import set_down
+
+        set_down()
+    try:
+        with open("/proc/self/comm", "wb") as file:
+            file.write(os.fsencode(comm))
+    except OSError:  # only for the eyes of ps(1)
+        pass
 
 
 def blame_threads(may_start_over: bool) -> None:
@@ -105,20 +166,32 @@ def blame_threads(may_start_over: bool) -> None:
 
 
 def threads() -> int:
-    """Return how many threads this process has, those that Python does not know of included."""
-    return len(os.listdir("/proc/self/task"))
+    """Return how many threads this process has, those that Python does not know of included.
+
+    Returns:
+        The number, or 0 where there is no /proc to tell.
+    """
+    try:
+        return len(os.listdir("/proc/self/task"))
+    except OSError:
+        return 0
 
 
 def _obstacle() -> str:
     """Return why this process cannot start over; empty if it can."""
+    from .only import host
+
+    name = host()
+    if name:
+        return f"{name} is no Python interpreter, but a program that has one inside"
+    # The interpreter itself imports site, from no frame of Python, and the program comes after it.
+    spec = getattr(sys.modules.get("site"), "__spec__", None)
     frame = sys._getframe()
     while frame.f_back:
         frame = frame.f_back
-    if frame.f_globals.get("__name__") == "__main__":
+    by_interpreter = frame.f_code.co_filename == "<frozen importlib._bootstrap>"
+    if not by_interpreter or not getattr(spec, "_initializing", False):
         return "the program is running already"
-    name = os.path.basename(os.path.realpath("/proc/self/exe"))
-    if not name.startswith(("python", "pypy")):
-        return f"{name} is no Python interpreter, but a program that has one inside"
     return ""
 
 
@@ -128,9 +201,45 @@ def _threads_error(obstacle: str) -> UnshareError:
 
 
 def _program() -> str:
-    """Return the path of the interpreter, the one that ps(1) shows if it can be had."""
+    """Return the path of the interpreter, the one that it was started by if that can be had."""
     exe = "/proc/self/exe"
     if sys.executable and os.path.exists(sys.executable) and os.path.samefile(sys.executable, exe):
         return sys.executable
     path = os.readlink(exe)
     return path if os.path.exists(path) else exe
+
+
+def _environment(text: str) -> "dict[bytes, bytes]":
+    """Return the environment that the process started with, but PY_UNSHARE.
+
+    Neither what .pth files have changed since, which they will change again, nor what a preloaded
+    library has; unless a library has written over its memory (as setproctitle does).
+    """
+    initial = _initial_environment()
+    if initial.pop(b"PY_UNSHARE", None) == os.fsencode(text):
+        return initial
+    environment = dict(os.environb)
+    environment.pop(b"PY_UNSHARE", None)
+    return environment
+
+
+def _initial_environment() -> "dict[bytes, bytes]":
+    environment: dict[bytes, bytes] = {}
+    for entry in _read("/proc/self/environ").split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if equals and name:
+            environment.setdefault(name, value)
+    return environment
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _execute(program: str, arguments: "list[str]", environment: "dict[bytes, bytes]") -> "NoReturn":
+    try:
+        os.execve(program, arguments, environment)
+    except OSError as error:
+        reason = error.strerror or ""
+        raise UnshareError(error.errno or 0, reason, "", f"execve({program})") from error
