@@ -170,9 +170,13 @@ def _reporter() -> "Callable[[str], None] | None":
 
 def _refuse(text: str, error: BaseException) -> "NoReturn":
     try:
-        from .diagnosis import explain
+        try:
+            from .diagnosis import explain
 
-        os.write(2, explain(text, error))
+            message = explain(text, error)
+        except BaseException:  # an install broken in one place may be broken here too
+            message = b"unshare-boot: broken, not started: %a\n" % error
+        os.write(2, message)
     finally:
         os._exit(REFUSED)
 
