@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DESCRIPTION = """\
-Show whether PY_UNSHARE takes effect for this Python, and which items of its language this machine
-gives to this user: each is tried in a child process, which then ends. Nothing is changed."""
+Show whether PY_UNSHARE takes effect for this Python, and which items of its
+language this machine gives to this user: each is tried in a child process,
+which then ends. Nothing is changed."""
 
 EPILOG = """\
-exit status: 0 if the hook runs, or the list of `check` works; 1 if not; 2 for a wrong command line.
-NO_COLOR switches colours off."""
+exit status: 0 if the hook runs, or the list of `check` works; 1 if not; 2 for
+a wrong command line. NO_COLOR switches colours off."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

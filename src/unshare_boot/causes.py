@@ -22,7 +22,7 @@ from errno import (
 )
 
 from .grammar import show
-from .machine import MOUNT_CALLS, Machine
+from .machine import CAP_SETFCAP, MOUNT_CALLS, Machine
 from .namespaces import FILES
 from .spec import NAMESPACES, Plan
 from .syscalls import (
@@ -428,14 +428,12 @@ def needs_user(case: Case) -> "Finding":
         if root
         else "an ordinary user may do this only in a user namespace of its own"
     )
-    errno = machine.tried(CLONE_NEWUSER | FLAGS.get(case.unshared, 0))
+    call, errno = machine.tried(CLONE_NEWUSER | FLAGS.get(case.unshared, 0))
     if not errno:
         return why, f"add user to the list: {case.list_with_user()}"
-    call = "unshare(CLONE_NEWUSER)"
     plan = Plan()
     plan.user = "root"
-    inner = Case(case.text, plan, "user", call, errno, "", machine)
-    found = find(inner)
+    found = find(Case(case.text, plan, "user", call, errno, "", machine))
     why += f"; and {call} fails too ({errorcode.get(errno, errno)})"
     if found:
         return f"{why}: {found[0]}", f"{found[1]} (and add user to the list)"
@@ -462,6 +460,23 @@ def not_dumpable(case: Case) -> "Finding":
     if not access(program, R_OK):
         return f"{why}may not be read by this user", f"sudo chmod a+r {program}"
     return f"{why}or a library made it so", "prctl(PR_SET_DUMPABLE, 1) before the hook runs"
+
+
+def root_map(case: Case) -> "Finding":
+    """Mapping the root around one needs CAP_SETFCAP there: user_namespaces(7), since Linux 5.12."""
+    if case.errno != EPERM or case.call != "write(/proc/self/uid_map)":
+        return None
+    machine = case.machine
+    uid = machine.ids()[0]
+    # Once inside, the id is one that is not mapped yet: then it is what is left to be the cause.
+    had = uid == 0 and machine.capable(CAP_SETFCAP)
+    if had or machine.older_than("5.12") or (uid != 0 and machine.mapped("uid", uid)):
+        return None
+    return (
+        "uid 0 without CAP_SETFCAP, as after caps=none or in some containers, may not map itself "
+        "into a user namespace (since Linux 5.12)",
+        "give the outer list user=current instead of user, or leave its caps=none out",
+    )
 
 
 def masked(case: Case) -> "Finding":
@@ -613,6 +628,7 @@ CAUSES: "tuple[Callable[[Case], Finding], ...]" = (
     needs_user,
     not_dumpable,
     apparmor,
+    root_map,
     masked,
     clock,
     too_old,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .spec import Plan
 
 OBVIOUS = (ENOENT, EEXIST, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)
+UNKNOWN = "none of the known causes was found on this machine"
 PROJECT = "https://github.com/unshare-boot/unshare-boot/issues"
 
 
@@ -37,17 +38,15 @@ def explain(text: str, error: BaseException, started: bool = False, root: str = 
         The lines to write to standard error. Nothing is ever raised.
     """
     outcome = "started all the same, un-isolated" if started else "not started"
-    lines = [
-        f"unshare-boot: PY_UNSHARE={show(text)} refused, the program was {outcome}",
-        f"  what: {_what(error)}",
-    ]
+    lines = [f"unshare-boot: PY_UNSHARE={show(text)} refused, the program was {outcome}"]
     try:
-        found = _why(text, error, root)
+        lines.append(f"  what: {_what(error)}")
+        for label, words in zip(("why: ", "cure:"), _why(text, error, root)):
+            if words:
+                lines.append(f"  {label} {_one_line(words)}")
     except BaseException:  # the refusal itself must not be lost over its explanation
-        found = ("", "")
-    for label, words in zip(("why: ", "cure:"), found):
-        if words:
-            lines.append(f"  {label} {_one_line(words)}")
+        if len(lines) == 1:
+            lines.append(f"  what: {type(error).__name__}")
     return "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
 
 
@@ -106,8 +105,7 @@ def _checked(
     if not call or errno in OBVIOUS:  # then the reason says all that there is to say
         return "", ""
     return (
-        "none of the known causes was found on this machine "
-        f"(Linux {machine.release()}, uid {machine.ids()[0]})",
+        f"{UNKNOWN} (Linux {machine.release()}, uid {machine.ids()[0]})",
         "python -m unshare_boot (shows what can be had here)",
     )
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import REFUSED, UnshareError, __version__, active, original_gid, original_uid
+from .diagnosis import UNKNOWN
 from .grammar import show
 from .machine import Machine
 from .spec import OFF
@@ -194,14 +195,14 @@ def _understood(file: Path) -> bool:
 
 def _why_not(files: Sequence[Path]) -> str:
     version = f"Python {platform.python_version()}"
+    if sys.flags.no_site:
+        return "-S: this interpreter was told not to import site, which reads .pth files"
     if not files:
         return (
             "neither unshare_boot.pth nor unshare_boot.start is in "
             f"{', '.join(site_directories()) or 'any site-packages'}: install unshare-boot with "
             f"{sys.executable} -m pip install unshare-boot"
         )
-    if sys.flags.no_site:
-        return "-S: this interpreter was told not to import site, which reads .pth files"
     mine = site.getusersitepackages()
     if not site.ENABLE_USER_SITE and all(str(file.parent) == mine for file in files):
         return (
@@ -451,9 +452,10 @@ def _row(verdict: Verdict, style: Style) -> str:
     if verdict.works:
         same = verdict.list == verdict.item
         return (start + ("" if same else f"PY_UNSHARE={verdict.list}")).rstrip()
-    words = verdict.why or verdict.what
+    unknown = verdict.why.startswith(UNKNOWN)
+    words = verdict.what if unknown else verdict.why or verdict.what
     parts = [words[len(verdict.item) + 2 :] if words.startswith(verdict.item + ": ") else words]
-    if verdict.cure:
+    if verdict.cure and not unknown:
         parts.append(f"cure: {verdict.cure}")
     return start + ("\n" + " " * indent).join(style.block(part, indent) for part in parts)
 

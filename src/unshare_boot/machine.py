@@ -3,15 +3,17 @@
 import os
 from errno import EBADF, EINVAL, ENOENT, ENOSYS
 
-from .syscalls import call
+from .syscalls import call, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
 CAP_SYS_ADMIN = 21  # include/uapi/linux/capability.h
+CAP_SETFCAP = 31
 PR_GET_DUMPABLE = 3  # include/uapi/linux/prctl.h
 NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
+MAPPING = 128  # added to an errno: it is of the id map, not of unshare(2)
 MOST = 1 << 20  # bytes read of one file
 
 # The newer calls for mounts, by number (the same everywhere), each with arguments that are no flags
@@ -189,9 +191,33 @@ class Machine:
         except (ImportError, OSError):
             return True
 
-    def tried(self, flags: int) -> int:
-        """Return the errno of unshare(2) with these flags, tried in a child; 0 if it can be had."""
-        return 0 if self.root else in_child(lambda: errno_of("unshare", flags))
+    def tried(self, flags: int) -> "tuple[str, int]":
+        """Try a user namespace in a child.
+
+        Args:
+            flags: CLONE_NEWUSER, and what else is to be had with it.
+
+        Returns:
+            The call that failed and its errno; ``("", 0)`` if none did.
+        """
+        if self.root:
+            return "", 0
+        uid = self.ids()[0]
+
+        def attempt() -> int:
+            errno = errno_of("unshare", flags)
+            if errno:
+                return errno
+            try:
+                write_file("/proc/self/uid_map", f"0 {uid} 1")
+            except OSError as error:
+                return MAPPING + (error.errno or 0)
+            return 0
+
+        errno = in_child(attempt)
+        if errno > MAPPING:
+            return "write(/proc/self/uid_map)", errno - MAPPING
+        return ("unshare(CLONE_NEWUSER)", errno) if errno else ("", 0)
 
 
 def errno_of(function: str, *arguments: "int | bytes | None") -> int:
