@@ -1,7 +1,7 @@
 """Joining namespaces that exist already, by setns(2), as nsenter(1) does."""
 
 import os
-from errno import EINVAL, ENOENT, EPERM
+from errno import EINVAL, EPERM
 from stat import S_ISDIR, S_ISREG
 
 from . import UnshareError
@@ -87,10 +87,10 @@ def _stand_there(plan: Plan, start: str) -> None:
         os.chdir(start)
     except OSError as error:
         reason = f"the working directory, {start!r}, is not there: {error.strerror}"
-        raise UnshareError(error.errno or 0, reason, item) from error
+        raise UnshareError(EINVAL, reason, item) from error
     if plan.pid is None and not os.path.exists("/proc/self"):
         reason = "its /proc is of another PID namespace, or missing: join pid=/proc/PID/ns/pid too"
-        raise UnshareError(ENOENT, reason, item)
+        raise UnshareError(EINVAL, reason, item)
 
 
 def _open(name: str, path: str) -> int:

@@ -7,7 +7,7 @@ escaping; where overlayfs(5) wants directories there, it gets ``/proc/self/fd/N`
 
 import os
 import sys
-from errno import EINVAL, ENOENT, ENOSYS, EPERM
+from errno import EBUSY, EINVAL, ENOENT, ENOSYS, EPERM
 from stat import S_ISDIR
 
 from . import UnshareError
@@ -129,7 +129,11 @@ def _sys(plan: Plan, start: str) -> str:
 def _mount_fresh(plan: Plan, kind: str, target: str) -> str:
     if plan.mount in ("shared", "unchanged"):
         mount(None, target, None, MS_PRIVATE)  # or root's would appear outside as well
-    mount(kind, target, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    try:
+        mount(kind, target, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except OSError as error:
+        if error.errno != EBUSY:  # the one that is there shows this very namespace
+            raise
     return target
 
 
