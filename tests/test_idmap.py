@@ -1,0 +1,351 @@
+"""Id maps: what the ids are inside, who had to write them, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness import Finished, Python, id_map, require_root, require_tool
+
+IDS = """
+import os
+print(os.getuid(), os.getgid(), open("/proc/self/setgroups").read().strip())
+for kind in "ug":
+    print(*(":".join(line.split()) for line in open(f"/proc/self/{kind}id_map")))
+"""
+SETTLE = "import os; os.setgroups([3]); os.setresgid(2, 2, 2); os.setresuid(2, 2, 2); print('2')"
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def either(request: pytest.FixtureRequest) -> Python:
+    """The oldest and the newest interpreter."""
+    python: Python = request.getfixturevalue(request.param)
+    return python
+
+
+class Machine:
+    """A machine with users of its own: /etc/passwd, /etc/subuid and /etc/subgid are other files.
+
+    They are mounted over the real ones in a mount namespace, by root, who then becomes the user.
+    """
+
+    def __init__(self, python: Python, directory: Path) -> None:
+        self.python = python
+        self.directory = directory
+        uid, gid = python.user.uid, python.user.gid
+        self.write("passwd", f"root:x:0:0::/:/bin/sh\ntess:x:{uid}:{gid}::/:/bin/sh\n")
+        self.write("subuid", "")
+        self.write("subgid", "")
+
+    def write(self, name: str, text: str) -> None:
+        (self.directory / name).write_text(text)
+
+    def run(
+        self, code: str | list[str | Path], unshare: str, path: str = "", before: str = ""
+    ) -> Finished:
+        """Run a program text, or a command line, as the user; `before` is for the shell."""
+        uid, gid = self.python.user.uid, self.python.user.gid
+        script = f"""
+            for name in passwd subuid subgid; do
+                mount --bind {self.directory}/$name /etc/$name || exit 1
+            done
+            {before}
+            exec setpriv --reuid {uid} --regid {gid} --clear-groups env "$@"
+        """
+        environment = [f"PY_UNSHARE={unshare}", *([f"PATH={path}"] if path else [])]
+        outer = [require_tool("unshare"), "--mount", "sh", "-c", script, "sh", *environment]
+        command = self.python.command(code) if isinstance(code, str) else code
+        return self.python.root.run([*outer, *command])
+
+
+@pytest.fixture
+def machine(either: Python, workdir: Path) -> Machine:
+    """See Machine."""
+    require_root()
+    require_tool("newuidmap")
+    require_tool("setpriv")
+    return Machine(either, workdir)
+
+
+# One's own two ids.
+
+
+def test_any_ids(either: Python) -> None:
+    uid, gid = either.user.uid, either.user.gid
+    assert either.run(IDS, unshare="user=1000:1001").ok() == (
+        f"1000 1001 deny\n1000:{uid}:1\n1001:{gid}:1\n"
+    )
+
+
+def test_the_group_keeps_its_number(either: Python) -> None:
+    uid, gid = either.user.uid, either.user.gid
+    assert either.run(IDS, unshare="user=7").ok() == f"7 {gid} deny\n7:{uid}:1\n{gid}:{gid}:1\n"
+
+
+def test_the_last_id(newest: Python) -> None:
+    done = newest.run(IDS, unshare="user=4294967294:4294967294")
+    assert done.ok().startswith("4294967294 4294967294 deny\n")
+
+
+def test_names(newest: Python) -> None:
+    import grp
+    import pwd
+
+    uid, gid = pwd.getpwnam("nobody").pw_uid, grp.getgrnam("daemon").gr_gid
+    assert newest.run(IDS, unshare="user=nobody:daemon").ok().startswith(f"{uid} {gid} deny\n")
+
+
+@pytest.mark.parametrize(
+    ("listing", "said"),
+    [
+        ("user=rot", "there is no user 'rot' (did you mean root?)"),
+        ("user=curent", "there is no user 'curent' (did you mean current?)"),
+        ("user=no-such-user", "there is no user 'no-such-user'\n"),
+        ("user=0:no-such-group", "there is no group 'no-such-group'\n"),
+        ("user,map-users=no-such-user:1:1", "map-users=no-such-user:1:1: there is no user"),
+        ("user,map-groups=1:no-such-group:1", "there is no group 'no-such-group'\n"),
+    ],
+)
+def test_unknown_names(newest: Python, listing: str, said: str) -> None:
+    done = newest.run("print('user code')", unshare=listing)
+    assert (done.status, done.stdout) == (125, "")
+    assert said in done.stderr
+
+
+def test_files_belong_to_the_user_outside(newest: Python, workdir: Path) -> None:
+    code = "import os; open('made', 'w'); s = os.stat('made'); print(s.st_uid, s.st_gid)"
+    assert newest.run(code, unshare="user=1000:1001", cwd=workdir).ok() == "1000 1001\n"
+    status = (workdir / "made").stat()
+    assert (status.st_uid, status.st_gid) == (newest.user.uid, newest.user.gid)
+
+
+# A process that is not dumpable.
+
+
+def undumpable(python: Python, workdir: Path) -> list[str | Path]:
+    """A command line of an interpreter that its user can execute and not read, but for `-c`."""
+    program = workdir / "python"
+    shutil.copy2(python.base, program)
+    program.chmod(0o711)
+    owner = 0 if os.getuid() == 0 else python.user.uid
+    os.chown(program, owner, -1)
+    prefix = python.base.parent.parent
+    path = f"PYTHONPATH={python.site_packages}"
+    return ["env", f"PYTHONHOME={prefix}", path, program]
+
+
+DUMPABLE = "import ctypes; print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)); "
+HOOK = "import unshare_boot; unshare_boot.boot(); "
+
+
+@pytest.mark.parametrize(
+    "listing", ["user", "user=5:6", "user,time=+5d", "user,net,setgroups=deny"]
+)
+def test_a_process_that_is_not_dumpable(either: Python, workdir: Path, listing: str) -> None:
+    require_root()
+    command = [*undumpable(either, workdir), "-c", HOOK + DUMPABLE + IDS]
+    done = either.user.run(command, env={"PY_UNSHARE": listing})
+    uid = either.user.uid
+    inner = 5 if listing == "user=5:6" else 0
+    lines = done.ok().splitlines()
+    assert lines[0] == "0"  # as before: what others may read of its memory is not for us to say
+    assert lines[2] == f"{inner}:{uid}:1"
+    plain = either.user.run([*undumpable(either, workdir), "-c", DUMPABLE])
+    assert plain.ok() == "0\n"  # or nothing was tested
+
+
+def test_ids_by_helper_of_a_process_that_is_not_dumpable(machine: Machine, workdir: Path) -> None:
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    command = [*undumpable(machine.python, workdir), "-c", HOOK + DUMPABLE + IDS]
+    done = machine.run(command, "user=auto")
+    uid = machine.python.user.uid
+    assert done.ok().splitlines()[:3] == ["0", "0 0 allow", f"0:{uid}:1 1:100000:10"]
+
+
+# newuidmap and newgidmap.
+
+
+def test_auto(machine: Machine) -> None:
+    uid, gid = machine.python.user.uid, machine.python.user.gid
+    machine.write("subuid", f"# tess:9:9\n{uid}:100000:1000\nother:1:9\n\ntess:300000:5\n")
+    machine.write("subgid", "tess:100000:1000\n")
+    assert machine.run(IDS, "user=auto").ok() == (
+        f"0 0 allow\n0:{uid}:1 1:100000:1000 1001:300000:5\n0:{gid}:1 1:100000:1000\n"
+    )
+    assert machine.run(SETTLE, "user=auto").ok() == "2\n"
+    assert machine.run(IDS, "user=auto,setgroups=deny").ok().startswith("0 0 deny\n")
+
+
+def test_files_of_other_ids(machine: Machine) -> None:
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:200000:10\n")
+    made = machine.directory / "made"
+    code = f"import os; open({str(made)!r}, 'w'); os.chown({str(made)!r}, 3, 4)"
+    machine.directory.chmod(0o777)
+    machine.run(code, "user=auto").ok()
+    assert (made.stat().st_uid, made.stat().st_gid) == (100002, 200003)
+
+
+LEFT = """
+import os, glob
+print(sum((open(path).read().split() for path in glob.glob("/proc/self/task/*/children")), []))
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("no child")
+# Above standard error, only what it takes to look.
+print([fd for fd in range(3, 100) if os.path.exists(f"/proc/self/fd/{fd}")])
+"""
+
+
+@pytest.mark.parametrize("before", ["", "trap '' CHLD"])
+def test_the_helper_leaves_nothing(machine: Machine, before: str) -> None:
+    """Also where the kernel reaps children by itself, since SIGCHLD is ignored."""
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    expected = "[]\nno child\n[]\n"
+    assert machine.run(LEFT, "user=auto", before=before).ok() == expected
+    done = machine.run("", "user=auto,net=/nonexistent", before=before)
+    assert done.status == 125
+
+
+def test_without_ids_the_refusal_says_which_line_to_add(machine: Machine) -> None:
+    machine.write("subuid", "other:100000:65536\n")
+    done = machine.run("print('user code')", "user=auto")
+    assert (done.status, done.stdout) == (125, "")
+    assert "add the line tess:165536:65536 to /etc/subuid and to /etc/subgid" in done.stderr
+    machine.write("subuid", "other:100000:65536\ntess:165536:65536\n")
+    done = machine.run("print('user code')", "user=auto")
+    assert done.status == 125
+    assert "add the line tess:231072:65536 to /etc/subgid\n" in done.stderr
+
+
+def test_the_line_to_add_is_right(machine: Machine) -> None:
+    done = machine.run("", "user=auto")
+    line = done.stderr.split("add the line ")[1].split()[0]
+    machine.write("subuid", f"{line}\n")
+    machine.write("subgid", f"{line}\n")
+    assert machine.run(SETTLE, "user=auto").ok() == "2\n"
+
+
+def test_without_the_program_the_refusal_names_its_package(machine: Machine) -> None:
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    done = machine.run("print('user code')", "user=auto", path="/nonexistent")
+    assert (done.status, done.stdout) == (125, "")
+    assert "newuidmap is not installed" in done.stderr and "uidmap" in done.stderr
+
+
+def test_what_newuidmap_refuses_is_said_in_its_words(machine: Machine) -> None:
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    done = machine.run("print('user code')", "user,map-users=1:200000:4")
+    assert (done.status, done.stdout) == (125, "")
+    assert "map-users: newuidmap: uid range" in done.stderr
+    done = machine.run("print('user code')", "user,map-groups=1:200000:4")
+    assert (done.status, done.stdout) == (125, "")
+    assert "map-groups: newgidmap: gid range" in done.stderr
+
+
+def test_ranges_of_one_s_own(machine: Machine) -> None:
+    uid, gid = machine.python.user.uid, machine.python.user.gid
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    listing = "user=current,map-users=0:100003:1,map-users=1:100000:2,map-groups=0:100009:1"
+    assert machine.run(IDS, listing).ok() == (
+        f"{uid} {gid} allow\n{uid}:{uid}:1 0:100003:1 1:100000:2\n{gid}:{gid}:1 0:100009:1\n"
+    )
+
+
+# Root writes the maps by itself.
+
+
+def test_root_maps_what_it_likes(either: Python) -> None:
+    listing = "user,map-users=1:100000:4,map-groups=1:100000:2"
+    done = either.run(IDS, unshare=listing, as_root=True)
+    assert done.ok() == "0 0 allow\n0:0:1 1:100000:4\n0:0:1 1:100000:2\n"
+    done = either.run(IDS, unshare=f"{listing},setgroups=deny", as_root=True)
+    assert done.ok().startswith("0 0 deny\n")
+
+
+def test_all(either: Python) -> None:
+    done = either.run(IDS, unshare="user=all", as_root=True)
+    maps = [id_map("self", kind) for kind in ("uid", "gid")]
+    whole = [" ".join(f"{inner}:{inner}:{count}" for inner, _, count in each) for each in maps]
+    assert done.ok() == "0 0 allow\n" + "".join(f"{line}\n" for line in whole)
+    assert either.run(SETTLE, unshare="user=all", as_root=True).ok() == "2\n"
+    nested = "import os; os.environ['PY_UNSHARE'] = 'user=all'; import unshare_boot as u; u.boot();"
+    done = either.run(nested + IDS, unshare="user,map-users=5:7:2,map-groups=9:9:9", as_root=True)
+    assert done.ok() == "0 0 allow\n0:0:1 5:5:2\n0:0:1 9:9:9\n"
+    done = either.run(nested + IDS, unshare="user")  # all that there is, is one's own
+    assert done.ok() == "0 0 deny\n0:0:1\n0:0:1\n"
+
+
+def test_all_needs_privilege(newest: Python) -> None:
+    done = newest.run("print('user code')", unshare="user=all")
+    assert (done.status, done.stdout) == (125, "")
+    assert "user=auto" in done.stderr
+
+
+def test_setgroups(newest: Python) -> None:
+    done = newest.run(IDS, unshare="user,setgroups=allow", as_root=True)
+    assert done.ok().startswith("0 0 allow\n")
+    assert newest.run(IDS, unshare="user,setgroups=deny").ok().startswith("0 0 deny\n")
+    done = newest.run("print('user code')", unshare="user,setgroups=allow")
+    assert (done.status, done.stdout) == (125, "")
+    assert "setgroups=deny" in done.stderr
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+@pytest.mark.parametrize(
+    ("listing", "said"),
+    [
+        ("user=0:0,map-users=0:100000:1", "uid 0 inside is mapped twice"),
+        ("user,map-users=5:100:9,map-users=13:200:1", "uid 13 inside is mapped twice"),
+        ("user,map-users=5:100:9,map-users=50:104:2", "uid 104 to 105 outside is mapped twice"),
+        ("user,map-groups=5:100:9,map-groups=1:300:6", "gid 5 to 6 inside is mapped twice"),
+        (",".join(["user", *(f"map-users={n}:{n}:1" for n in range(1, 341))]), "341 ranges"),
+    ],
+    ids=["0", "touching", "outside", "groups", "many"],
+)
+def test_overlaps(newest: Python, listing: str, said: str, as_root: bool) -> None:
+    done = newest.run("print('user code')", unshare=listing, as_root=as_root)
+    assert (done.status, done.stdout) == (125, "")
+    assert said in done.stderr
+
+
+def test_many_ranges(newest: Python) -> None:
+    listing = ",".join(["user", *(f"map-users={n}:{2 * n}:1" for n in range(1, 340))])
+    done = newest.run(IDS, unshare=listing, as_root=True)
+    assert len(done.ok().splitlines()[1].split()) == 340
+
+
+def test_holes(newest: Python) -> None:
+    """Ids that a process in a user namespace itself can map are those that this one has."""
+    code = """
+import unshare_boot
+try:
+    unshare_boot.unshare("user,map-users=1:1:3")
+except unshare_boot.UnshareError as error:
+    print(error)
+print(open("/proc/self/uid_map").read().split())
+"""
+    done = newest.run(code, unshare="user,map-users=1:100:2", as_root=True)
+    assert done.ok() == (
+        "map-users: there is no uid 3 outside, see /proc/self/uid_map\n"
+        "['0', '0', '1', '1', '100', '2']\n"
+    )
+    done = newest.run("print('user code')", unshare="user,map-users=1:4294967294:1")
+    assert done.status == 125
+
+
+def test_seen_from_outside(newest: Python) -> None:
+    with newest.hold("user=1000:1001") as pid:
+        assert id_map(pid, "uid") == [(1000, newest.user.uid, 1)]
+        assert id_map(pid, "gid") == [(1001, newest.user.gid, 1)]
+        assert subprocess.run(["ps", "--ppid", str(pid)], stdout=subprocess.PIPE).returncode == 1
