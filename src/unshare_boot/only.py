@@ -73,7 +73,9 @@ def host() -> str:
     known = command_line()
     if sys.version_info < (3, 10):
         told = sys.argv[1:]
-        known = known if known[len(known) - len(told) :] == told else []
+        no_program = sys.argv[0] == "" and known[1:2] and known[1][:1] != "-"
+        if no_program or known[len(known) - len(told) :] != told:
+            known = []
     return "" if known else name
 
 
