@@ -72,6 +72,13 @@ PACKAGES = {  # of Debian and Ubuntu
     "slirp4netns": "slirp4netns",
 }
 
+# What is mounted below /proc and /sys where nothing is masked: on directories made for it, which
+# the kernel does not count (fs/namespace.c, mnt_already_visible).
+HARMLESS = (
+    *("autofs", "binfmt_misc", "bpf", "configfs", "debugfs", "efivarfs", "fusectl", "nfsd"),
+    *("pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "tracefs"),
+)
+
 UNLIMITED = 2**31 - 1  # what a new user namespace starts with in /proc/sys/user
 DEEPEST = 32  # levels of PID namespaces; of user namespaces, one more: user_namespaces(7)
 
@@ -398,21 +405,30 @@ def limits(case: Case) -> "Finding":
 
 
 def joining(case: Case) -> "Finding":
-    """Who may join a namespace: setns(2), EPERM."""
-    if case.errno != EPERM or not case.call.startswith("setns(/") or not case.item:
+    """Who may join a namespace: setns(2), and ptrace(2) for the files of /proc/PID/ns."""
+    machine, path = case.machine, getattr(case.plan, case.item, None)
+    if not isinstance(path, str) or path[:1] != "/":
         return None
-    if case.item == "user":
+    pid = path.split("/")[2] if path.startswith("/proc/") else ""
+    if case.errno in (EACCES, EPERM) and case.call.startswith("open(") and pid.isdigit():
+        owner, own = machine.owner(f"/proc/{pid}"), machine.ids()[0]
+        if owner != own:
+            return (
+                f"process {pid} belongs to uid {owner}: its namespaces are for that user and root",
+                "start it as that user, or let root start it",
+            )
         return (
-            "a user namespace lets in its owner, and who has CAP_SYS_ADMIN in it; not who lives in "
-            "it already",
+            f"process {pid} has more rights than this one, or is not dumpable: its namespaces are "
+            "for root",
+            "let root start it",
+        )
+    if case.item == "user" and case.call.startswith("setns(") and case.errno == EPERM:
+        return (
+            "a user namespace lets in its owner, and who has CAP_SYS_ADMIN in it; not who lives "
+            "in it already",
             "start it as the user who made that namespace",
         )
-    return (
-        "joining takes CAP_SYS_ADMIN both in the user namespace that owns the one to join and in "
-        "one's own",
-        "join that user namespace as well: user=/proc/PID/ns/user of a process that lives there; "
-        "or let root start it",
-    )
+    return None
 
 
 def needs_user(case: Case) -> "Finding":
@@ -491,7 +507,7 @@ def masked(case: Case) -> "Finding":
     covers = [
         path
         for path, type_, _ in mounts
-        if path.startswith(where + "/") and type_ not in ("binfmt_misc", "autofs")
+        if path.startswith(where + "/") and type_ not in HARMLESS and "/fs/cgroup" not in path
     ]
     readonly = [path for path, type_, how in mounts if type_ == kind and "ro" in how.split(",")]
     cure = "leave sys out of the list" if kind == "sysfs" else "add proc=keep to the list"

@@ -74,6 +74,13 @@ class Machine:
             return False
         return True
 
+    def owner(self, path: str) -> "int | None":
+        """Return the uid that owns a file, or None where that is not to be found out."""
+        try:
+            return os.stat(self.path(path)).st_uid
+        except (OSError, ValueError):
+            return None
+
     def number(self, path: str) -> "int | None":
         """Return the number in a file, or None where there is none."""
         text = self.read(path)

@@ -1,0 +1,704 @@
+"""Refusals: each cause is brought about, and the words are those of docs/troubleshooting.md.
+
+What this kernel cannot be made to do (other kernels, Ubuntu's AppArmor, Debian's switch) is done by
+strace's fault injection with files mounted over /proc/sys, or told by a faked tree.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness import Finished, Python, require_root, require_tool
+from unshare_boot import UnshareError
+from unshare_boot.causes import PACKAGES, UNSHARE_CALLS
+from unshare_boot.diagnosis import UNKNOWN, explain
+from unshare_boot.namespaces import FILES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness import Session
+
+TROUBLESHOOTING = Path(__file__).parent.parent / "docs" / "troubleshooting.md"
+
+# A root of a user namespace, in a mount namespace: what the test may set up freely.
+OWN = ["unshare", "--user", "--map-root-user", "--mount"]
+
+
+@dataclass(frozen=True)
+class Told:
+    """The lines of a refusal."""
+
+    what: str
+    why: str
+    cure: str
+
+
+def told(done: Finished | bytes) -> Told:
+    """Take a refusal apart, having checked its form and that the docs quote it."""
+    if isinstance(done, bytes):
+        text = done.decode()
+    else:
+        assert (done.status, done.stdout) == (125, ""), done
+        text = done.stderr
+    lines = text.splitlines()
+    assert re.fullmatch(r"unshare-boot: PY_UNSHARE='.*' refused, .*", lines[0]), text
+    found = {}
+    for line in lines[1:]:
+        label, words = re.fullmatch(r"  (what:|why: |cure:) (.*)", line).groups()  # type: ignore[union-attr]
+        assert label[:3] not in found
+        found[label.strip(" :")] = words
+    assert list(found) == [label for label in ("what", "why", "cure") if label in found]
+    result = Told(found["what"], found.get("why", ""), found.get("cure", ""))
+    quoted = plain(TROUBLESHOOTING.read_text(encoding="utf-8"))
+    for words in (result.why, result.cure):
+        assert plain(words) in quoted, f"docs/troubleshooting.md does not quote: {words}"
+    return result
+
+
+def plain(text: str) -> str:
+    """Return text without what differs from machine to machine: paths, numbers, lists."""
+    text = re.sub(r"PY_UNSHARE='[^']*'", "PY_UNSHARE=LIST", text)
+    text = re.sub(r"'(?:/[^ ']*)+'", "PATH", text)
+    text = re.sub(
+        r"(?<![\w.>])/(?:tmp|usr|opt|home|root|var|srv|work)(?:/[^\s,:)'`]+)+", "PATH", text
+    )
+    text = re.sub(r"Linux \d[\w.+-]*|(?<=kernel, )\d[\w.+-]*", "KERNEL", text)
+    text = re.sub(r"(?<=unshare_boot\.)(spec|namespaces|syscalls)", "MODULE", text)
+    text = re.sub(r"CapEff [0-9a-f]+", "CAPEFF", text)
+    return re.sub(r"\d+", "N", text)
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def each(request: pytest.FixtureRequest) -> Python:
+    """The oldest interpreter and the newest."""
+    python: Python = request.getfixturevalue(request.param)
+    return python
+
+
+def run(
+    python: Python,
+    unshare: str,
+    wrapper: Sequence[str | Path] = (),
+    env: dict[str, str] | None = None,
+    code: str = "print('user code')",
+) -> Finished:
+    """Start the interpreter by way of another program, as the ordinary user."""
+    return python.user.run(
+        [*wrapper, *python.command(code)], env={**(env or {}), "PY_UNSHARE": unshare}
+    )
+
+
+def shell(script: str) -> list[str]:
+    """A wrapper: run a script, then the program."""
+    return ["sh", "-ec", f'{script}\nexec "$@"', "sh"]
+
+
+# Rights.
+
+
+def test_an_ordinary_user_without_user(each: Python) -> None:
+    assert told(run(each, "net")) == Told(
+        "net: unshare(CLONE_NEWNET): Operation not permitted (EPERM)",
+        "an ordinary user may do this only in a user namespace of its own",
+        "add user to the list: PY_UNSHARE='user,net'",
+    )
+
+
+@pytest.mark.parametrize("name", [name for name in UNSHARE_CALLS if name != "user"])
+def test_every_namespace_says_add_user(newest: Python, name: str) -> None:
+    assert told(run(newest, name)).cure == f"add user to the list: PY_UNSHARE='user,{name}'"
+
+
+def test_the_advice_works(each: Python) -> None:
+    cure = told(run(each, "uts=box,net")).cure
+    advice = cure.partition("PY_UNSHARE='")[2].rstrip("'")
+    assert run(each, advice).ok() == "user code\n"
+
+
+def test_root_without_its_capability(each: Python) -> None:
+    wrapper = [*OWN, "setpriv", "--bounding-set=-sys_admin"]
+    found = told(run(each, "net", wrapper))
+    assert found.why.startswith("root is without CAP_SYS_ADMIN here (CapEff 0000")
+    assert found.cure == "add user to the list: PY_UNSHARE='user,net'"
+
+
+def test_user_namespaces_are_not_to_be_had_either(each: Python) -> None:
+    limit = shell("echo 0 > /proc/sys/user/max_user_namespaces")
+    wrapper = [*OWN, *limit, "setpriv", "--bounding-set=-sys_admin"]
+    found = told(run(each, "net", wrapper))
+    assert "; and unshare(CLONE_NEWUSER) fails too (ENOSPC): user.max_user_names" in found.why
+    assert found.cure == (
+        "sudo sysctl -w user.max_user_namespaces=10000 (and add user to the list)"
+    )
+
+
+def test_uid_0_without_setfcap(each: Python) -> None:
+    nested = f"{each.executable} -c pass"
+    code = f"import os; os.environ['PY_UNSHARE'] = 'user'; os.system({nested!r})"
+    done = run(each, "user,caps=none", code=code)
+    assert "write(/proc/self/uid_map): Operation not permitted (EPERM)\n" in done.stderr
+    assert "uid 0 without CAP_SETFCAP" in told(Finished(125, "", done.stderr)).why
+
+
+def test_an_unmapped_id(each: Python) -> None:
+    found = told(run(each, "user", ["unshare", "--user"]))
+    assert found.what == "user: unshare(CLONE_NEWUSER): Operation not permitted (EPERM)"
+    assert found.why.startswith("the uid of this process, 65534, is not mapped")
+
+
+# Filters.
+
+FILTER = r"""
+import ctypes, os, platform, sys
+number = {"x86_64": 272, "aarch64": 97}[platform.machine()]
+flag, errno = int(sys.argv[1]), int(sys.argv[2])
+class Filter(ctypes.Structure):
+    _fields_ = [("code", ctypes.c_ushort), ("jt", ctypes.c_ubyte), ("jf", ctypes.c_ubyte),
+                ("k", ctypes.c_uint)]
+class Program(ctypes.Structure):
+    _fields_ = [("len", ctypes.c_ushort), ("filter", ctypes.POINTER(Filter))]
+lines = [
+    Filter(0x20, 0, 0, 0),  # load the number of the call
+    Filter(0x15, 0, 3 if flag else 1, number),
+    *([Filter(0x20, 0, 0, 16), Filter(0x45, 0, 1, flag)] if flag else []),  # its first argument
+    Filter(0x06, 0, 0, 0x00050000 | errno),
+    Filter(0x06, 0, 0, 0x7FFF0000),
+]
+libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+program = Program(len(lines), (Filter * len(lines))(*lines))
+if libc.prctl(22, 2, ctypes.byref(program), 0, 0):  # PR_SET_SECCOMP
+    raise OSError(ctypes.get_errno(), "seccomp")
+os.environ["PY_UNSHARE"] = os.environ.pop("INNER")
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
+
+def filtered(python: Python, unshare: str, flag: int = 0, number: int = errno.EPERM) -> Finished:
+    """Start the interpreter with a seccomp filter that answers unshare(2)."""
+    arguments = [str(python.executable), "-c", FILTER, str(flag), str(number)]
+    return python.user.run([*arguments, *python.command("pass")], env={"INNER": unshare})
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS])
+def test_a_seccomp_filter(each: Python, number: int) -> None:
+    found = told(filtered(each, "user,net", number=number))
+    assert found.what.startswith("user: unshare(CLONE_NEWUSER): ")
+    assert found.why.startswith("a seccomp filter forbids unshare(2) to this process")
+
+
+def test_a_seccomp_filter_of_one_namespace(each: Python) -> None:
+    found = told(filtered(each, "user,uts,net", flag=0x40000000))
+    assert found.what == "net: unshare(CLONE_NEWNET): Operation not permitted (EPERM)"
+    assert found.why.startswith("a seccomp filter forbids unshare(2) to this process")
+
+
+def test_a_filter_that_is_not_to_blame(each: Python) -> None:
+    done = filtered(each, "net", flag=0x02000000)  # of cgroup namespaces
+    assert told(done).cure == "add user to the list: PY_UNSHARE='user,net'"
+
+
+@pytest.mark.parametrize(
+    ("sign", "cure"),
+    [
+        ("/.dockerenv", "docker run --security-opt seccomp=unconfined"),
+        ("/run/.containerenv", "podman run --security-opt seccomp=unconfined"),
+        ("/var/run/secrets/kubernetes.io", "securityContext: "),
+        ("/proc/self/cgroup", "RestrictNamespaces=no"),
+    ],
+)
+def test_whose_filter_it_is(tmp_path: Path, sign: str, cure: str) -> None:
+    tree = Tree(tmp_path, {"/proc/self/status": "Seccomp:\t2\n", sign: "0::/a/web.service\n"})
+    assert tree.told("user", "unshare(CLONE_NEWUSER)", errno.EPERM).cure.startswith(cure)
+
+
+# Limits.
+
+
+@pytest.mark.parametrize("name", list(UNSHARE_CALLS))
+def test_a_kind_of_namespace_switched_off(newest: Python, name: str) -> None:
+    setting = f"user.max_{FILES[name]}_namespaces"
+    off = shell(f"echo 0 > /proc/sys/{setting.replace('.', '/')}")
+    found = told(run(newest, name, [*OWN, *off]))
+    assert found == Told(
+        f"{name}: unshare({UNSHARE_CALLS[name]}): No space left on device (ENOSPC)",
+        f"{setting} is 0: {name} namespaces are switched off",
+        f"sudo sysctl -w {setting}=10000",
+    )
+
+
+def test_all_in_use(each: Python) -> None:
+    one = shell("echo 1 > /proc/sys/user/max_net_namespaces")
+    found = told(run(each, "net", [*OWN, *one, "unshare", "--net"]))
+    assert found.why == "user.max_net_namespaces allows 1 to a user, and all are in use"
+    assert found.cure.startswith("sudo sysctl -w user.max_net_namespaces=2 ")
+
+
+def test_an_outer_limit(each: Python) -> None:
+    off = shell("echo 0 > /proc/sys/user/max_net_namespaces")
+    found = told(run(each, "user,net", [*OWN, *off]))
+    assert found.why.startswith("the user namespace that this was started in, or one around it, ")
+    warned = run(each, "user,net", [*OWN, *off], {"PY_UNSHARE_ON_ERROR": "warn"})
+    assert warned.ok() == "user code\n"
+    assert "user.max_net_namespaces is 0: net namespaces are switched off\n" in warned.stderr
+
+
+def test_nested_too_deep(each: Python) -> None:
+    # Each level maps the root of the one around it.
+    code = """
+import os, sys
+from unshare_boot import UnshareError
+from unshare_boot.syscalls import CLONE_NEWUSER, unshare, write_file
+outer = os.getuid()
+for level in range(33):
+    unshare(CLONE_NEWUSER, "CLONE_NEWUSER")
+    write_file("/proc/self/uid_map", f"0 {outer} 1")
+    outer = 0
+    gid = 0 if level else os.environ["OUTER_GID"]
+    write_file("/proc/self/setgroups", "deny")
+    write_file("/proc/self/gid_map", f"0 {gid} 1")
+os.environ["PY_UNSHARE"] = "user"
+os.execv(sys.executable, [sys.executable, "-c", "print('user code')"])
+"""
+    found = told(each.run(code, env={"OUTER_GID": str(each.user.gid)}))
+    assert found.what == "user: unshare(CLONE_NEWUSER): No space left on device (ENOSPC)"
+    assert found.why.startswith("user namespaces are nested too deep (32 levels), or ")
+
+
+def test_pid_namespaces_nested_too_deep(newest: Python, workdir: Path) -> None:
+    script = workdir / "deeper"
+    script.write_text(
+        '#!/bin/sh\nlevel=$1; shift\n[ $level = 0 ] && exec "$@"\n'
+        f'exec unshare --fork --pid sh {script} $((level - 1)) "$@"\n'
+    )
+    wrapper = [*OWN, "unshare", "--fork", "--pid", "--mount-proc", "sh", str(script), "31"]
+    found = told(run(newest, "pid", wrapper))
+    assert found.what == "pid: unshare(CLONE_NEWPID): No space left on device (ENOSPC)"
+    assert found.why.startswith("PID namespaces are nested 32 deep here")
+
+
+def test_too_many_processes(each: Python) -> None:
+    done = run(each, "user,pid", ["prlimit", "--nproc=0:0"])
+    assert told(done).why == "the user may have 0 processes (RLIMIT_NPROC)"
+
+
+# Where the process lives.
+
+
+def tree_of_mounts(at: Path) -> str:
+    """A script that makes a directory look like /, by a mount of each directory in it."""
+    lines = []
+    for name in os.listdir("/"):
+        if os.path.islink(f"/{name}"):
+            lines.append(f"ln -sfn {os.readlink(f'/{name}')} {at}/{name}")
+        elif os.path.isdir(f"/{name}"):
+            lines.append(f"mkdir -p {at}/{name}; mount --rbind /{name} {at}/{name}")
+    return "\n".join(lines)
+
+
+def test_a_chroot(each: Python, workdir: Path) -> None:
+    wrapper = [*OWN, *shell(tree_of_mounts(workdir)), "chroot", str(workdir)]
+    found = told(run(each, "user", wrapper))
+    assert found.what == "user: unshare(CLONE_NEWUSER): Operation not permitted (EPERM)"
+    assert found.why.startswith("this process is in a chroot (/ is no mount point in ")
+    assert found.why.endswith(": the kernel gives no user namespace there")
+    found = told(run(each, "mount", wrapper))
+    assert found.what == "mount: mount(/): Invalid argument (EINVAL)"
+    assert found.why.endswith(": its mounts cannot be made private there")
+
+
+def test_a_chroot_that_is_a_mount(each: Python, workdir: Path) -> None:
+    setup = shell(f"mount --rbind / {workdir}")
+    found = told(run(each, "user", [*OWN, *setup, "chroot", str(workdir)]))
+    assert found.why.startswith("no setting forbids it here: most likely ")
+
+
+def test_no_proc(each: Python) -> None:
+    found = told(run(each, "user,net", [*OWN, *shell("mount -t tmpfs none /proc")]))
+    assert found.what == "user: open(/proc/self/setgroups): No such file or directory (ENOENT)"
+    assert found.why == "/proc is not mounted here (there is no /proc/self/status)"
+
+
+def test_a_masked_proc(each: Python) -> None:
+    masks = ["/proc/keys", "/proc/timer_list", "/proc/kcore", "/proc/meminfo"]
+    mask = next(path for path in masks if os.path.exists(path))
+    wrapper = [*OWN, *shell(f"mount --bind /dev/null {mask}")]
+    found = told(run(each, "user,pid", wrapper))
+    assert found.what == "proc: mount(/proc): Operation not permitted (EPERM)"
+    assert found.why == f"parts of /proc are masked, as in a container ({mask} mounted over it)"
+    assert found.cure.startswith("add proc=keep to the list; or docker run ")
+    assert run(each, "user,pid,proc=keep", wrapper).ok() == "user code\n"
+
+
+def test_a_masked_sys(each: Python) -> None:
+    wrapper = [*OWN, *shell("mount -t tmpfs none /sys/kernel")]
+    found = told(run(each, "user,net,sys", wrapper))
+    assert found.why.startswith("parts of /sys are masked, as in a container (/sys/kernel mounted")
+    assert found.cure.startswith("leave sys out of the list; or docker run ")
+
+
+@pytest.mark.parametrize(("item", "needed"), [("proc", "pid"), ("sys", "net")])
+def test_fresh_without_the_namespace_it_shows(each: Python, item: str, needed: str) -> None:
+    assert told(run(each, f"user,{item}")).cure == f"add {needed} to the list"
+
+
+def test_a_process_that_is_not_dumpable(each: Python, session: Session, workdir: Path) -> None:
+    python = session.fresh(session.variant(each), workdir / "venv")
+    python.executable.unlink()
+    shutil.copy(each.base, python.executable)
+    python.executable.chmod(0o111)
+    session.give(workdir)
+    library = str(each.base.parent.parent / "lib")
+    done = run(python, "user,net", (), {"LD_LIBRARY_PATH": library})
+    if done.status == 0:
+        assert done.stdout == "user code\n"
+    else:
+        assert told(done).why.endswith("may not be read by this user")
+
+
+# Paths and programs.
+
+
+def test_no_such_file(each: Python) -> None:
+    found = told(run(each, "user,net=/run/netns/no-such-name"))
+    assert "No such file or directory (ENOENT)" in found.what
+    assert found.why == "there is no file '/run/netns/no-such-name'"
+    assert found.cure == "ip netns list (shows those that there are)"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/etc/passwd", "an ordinary file"),
+        ("/etc", "a directory"),
+        ("/dev/null", "something else"),
+        ("/proc/self/ns/uts", "a namespace of the type uts, not net"),
+    ],
+)
+def test_a_path_that_is_no_such_namespace(newest: Python, path: str, kind: str) -> None:
+    assert told(run(newest, f"net={path}")).what.endswith(kind)
+
+
+def test_joining_what_is_somebody_elses(each: Python) -> None:
+    require_root()
+    with each.hold("user,net", as_root=True) as pid:
+        found = told(run(each, f"user=/proc/{pid}/ns/user"))
+    assert found.what.endswith(f"open(/proc/{pid}/ns/user): Permission denied (EACCES)")
+    assert found.why.startswith(f"process {pid} belongs to uid 0")
+
+
+def test_joining_where_one_has_no_rights(each: Python) -> None:
+    found = told(run(each, f"user=/proc/{os.getpid()}/ns/user", OWN))
+    assert found.what.endswith("Permission denied (EACCES)")
+    with each.hold() as pid:
+        found = told(run(each, f"user=/proc/{pid}/ns/user", OWN))
+    assert found.why.startswith(f"process {pid} has more rights than this one")
+
+
+def test_a_missing_program(newest: Python, workdir: Path) -> None:
+    empty = {"PATH": str(workdir)}
+    for item, program in (("map-users=1:100000:1", "newuidmap"),):
+        found = told(run(newest, f"user,{item}", env=empty))
+        assert program in found.what
+        assert PACKAGES[program] in f"{found.what} {found.cure}"
+
+
+# Clocks.
+
+
+def test_a_clock_that_would_go_below_zero(each: Python) -> None:
+    found = told(run(each, "user,monotonic=-9999d"))
+    assert found.what.endswith("(ERANGE)")
+    most = re.fullmatch(r"monotonic=(-\d+) at the most", found.cure)
+    assert most
+    assert run(each, f"user,monotonic={most[1]}").ok() == "user code\n"
+
+
+# Threads.
+
+
+def test_threads_in_a_program_that_runs_already(each: Python) -> None:
+    code = """
+import os, threading
+end = threading.Event()
+thread = threading.Thread(target=end.wait)
+thread.start()
+os.environ["PY_UNSHARE"] = "user=current,net,pid"
+import unshare_boot
+unshare_boot.boot()
+"""
+    found = told(each.run(code))
+    assert "this process has 2 threads" in found.what
+    assert found.cure.endswith(
+        ": unshare --map-current-user --net --mount --pid --fork --mount-proc COMMAND"
+    )
+
+
+# Interrupted, out of memory, broken.
+
+
+def strace(*options: str) -> list[str]:
+    """A wrapper: strace that follows nothing and prints nothing."""
+    return [require_tool("strace"), "-qq", "-o", "/dev/null", *options]
+
+
+def test_interrupted(each: Python) -> None:
+    done = run(each, "user,net", strace("-e", "inject=unshare:signal=SIGINT:when=1"))
+    assert told(done).what == "interrupted (SIGINT, Ctrl-C) before the program could start"
+
+
+@pytest.mark.parametrize("name", ["spec", "namespaces", "syscalls"])
+def test_a_module_is_missing(each: Python, session: Session, workdir: Path, name: str) -> None:
+    python = session.fresh(session.variant(each), workdir / "venv")
+    for path in python.site_packages.glob(f"unshare_boot/**/{name}.*"):
+        path.unlink()
+    done = run(python, "user,net")
+    if name == "spec" or "broken, not started" in done.stderr:
+        assert done.status == 125 and "unshare_boot.spec" in done.stderr
+        return
+    assert f"unshare_boot.{name} cannot be loaded" in done.stderr
+    assert told(done).cure.endswith("-m pip install --force-reinstall unshare-boot")
+
+
+def test_words_for_what_should_not_happen() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even that")
+
+    for error in (MemoryError(), RuntimeError("\x1b[2J\n"), Odd(), SystemExit(3), OSError()):
+        lines = explain("user,net", error).decode().splitlines()
+        assert len(lines) > 1 and all(line.isprintable() for line in lines)
+    assert told(explain("user", RuntimeError("no"))).cure.startswith("please report it: https://")
+    assert told(explain("user", MemoryError())).what == "MemoryError"
+
+
+def test_it_never_raises_and_is_short() -> None:
+    calls = ["", "/proc/self/setgroups", "mount(/)", "prctl(X)", "setns(/a)", "fork", "write(x)"]
+    calls += [f"unshare({flag})" for flag in UNSHARE_CALLS.values()]
+    for call in calls:
+        for number in errno.errorcode:
+            error = UnshareError(number, os.strerror(number), "net", call)
+            for root in ("", "/nonexistent"):
+                if root or not call.startswith("unshare"):
+                    text = explain("user,net", error, root=root).decode()
+                    assert 2 <= text.count("\n") <= 4
+                    assert max(map(len, text.splitlines())) < 300
+
+
+# Other kernels, told by a tree.
+
+
+STATUS = "Uid:\t1000\t1000\nGid:\t1000\t1000\nCapEff:\t0\nSeccomp:\t0\n"
+
+
+class Tree:
+    """A faked /proc and /sys; everything is there that an ordinary machine has."""
+
+    def __init__(self, root: Path, files: dict[str, str], missing: Sequence[str] = ()) -> None:
+        self.root = root
+        self.write(
+            "/proc/self/status", "Uid:\t1000\t1000\nGid:\t1000\t1000\nCapEff:\t0\nSeccomp:\t0\n"
+        )
+        self.write("/proc/self/mountinfo", "27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n")
+        self.write("/proc/self/uid_map", "0 0 4294967295\n")
+        self.write("/proc/self/gid_map", "0 0 4294967295\n")
+        self.write("/proc/sys/kernel/osrelease", "6.8.0-45-generic\n")
+        self.write("/proc/version", "Linux version 6.8.0-45-generic #45-Ubuntu SMP\n")
+        for name in FILES.values():
+            self.write(f"/proc/self/ns/{name}", "")
+        self.write("/proc/self/task/1/comm", "python\n")
+        for path, text in files.items():
+            self.write(path, text)
+        for path in missing:
+            self.path(path).unlink()
+
+    def path(self, path: str) -> Path:
+        return self.root / path[1:]
+
+    def write(self, path: str, text: str) -> None:
+        self.path(path).parent.mkdir(parents=True, exist_ok=True)
+        self.path(path).write_text(text)
+
+    def told(self, item: str, call: str, number: int, text: str = "user,net,mount") -> Told:
+        error = UnshareError(number, os.strerror(number), item, call)
+        return told(explain(text, error, root=str(self.root)))
+
+
+def test_nothing_is_found(tmp_path: Path) -> None:
+    found = Tree(tmp_path, {}).told("net", "ioctl(SIOCSIFFLAGS)", errno.EPERM)
+    assert found.why == f"{UNKNOWN} (Linux 6.8.0-45-generic, uid 1000)"
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "words"),
+    [
+        ("cgroup", "4.4.0-210-generic", "; 4.6 has"),
+        ("time", "5.4.0-150-generic", "; 5.6 has"),
+        ("time", "6.8.0", "was built without time namespaces"),
+        ("user", "6.8.0", "was built without user namespaces"),
+    ],
+)
+def test_a_kernel_without_the_namespace(
+    tmp_path: Path, name: str, release: str, words: str
+) -> None:
+    files = {"/proc/sys/kernel/osrelease": release}
+    tree = Tree(tmp_path, files, missing=[f"/proc/self/ns/{name}"])
+    found = tree.told(name, f"unshare({UNSHARE_CALLS[name]})", errno.EINVAL)
+    assert words in found.why and f"there is no /proc/self/ns/{name}" in found.why
+
+
+def test_too_old_for_an_overlay(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, {"/proc/sys/kernel/osrelease": "5.10.0-30-amd64"})
+    assert "5.11" in tree.told("overlay='.'", "fsconfig(overlay, create)", errno.EPERM).cure
+    found = tree.told("overlay='.'", "fsopen(overlay)", errno.ENODEV)
+    assert found.cure == "sudo modprobe overlay"
+
+
+def test_too_old_for_read_only_trees(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, {"/proc/sys/kernel/osrelease": "5.10.0-30-amd64"})
+    assert "5.12" in tree.told("ro='/usr'", "mount_setattr(/usr)", errno.ENOSYS).why
+
+
+def test_gvisor(tmp_path: Path) -> None:
+    version = "Linux version 4.4.0 #1 SMP Sun Jan 10 15:06:54 PST 2016"
+    found = Tree(tmp_path, {"/proc/version": version}).told(
+        "cgroup", "unshare(CLONE_NEWCGROUP)", errno.EINVAL
+    )
+    assert found.why.startswith("the kernel here is gVisor ")
+
+
+def test_wsl_1(tmp_path: Path) -> None:
+    files = {"/proc/sys/kernel/osrelease": "4.4.0-19041-Microsoft"}
+    found = Tree(tmp_path, files).told("user", "unshare(CLONE_NEWUSER)", errno.EINVAL)
+    assert found.cure == "wsl.exe --set-version DISTRIBUTION 2"
+
+
+def test_wsl_2_is_linux(tmp_path: Path) -> None:
+    files = {"/proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2"}
+    found = Tree(tmp_path, files).told("net", "ioctl(SIOCSIFFLAGS)", errno.EPERM)
+    assert found.why.startswith(UNKNOWN)
+
+
+def test_a_control_group_that_is_full(tmp_path: Path) -> None:
+    files = {
+        "/proc/self/cgroup": "0::/user.slice/job.scope\n",
+        "/sys/fs/cgroup/user.slice/job.scope/pids.max": "20\n",
+        "/sys/fs/cgroup/user.slice/job.scope/pids.current": "20\n",
+    }
+    found = Tree(tmp_path, files).told("pid", "fork", errno.EAGAIN)
+    assert found.why == "the control group allows 20 processes, and all are in use"
+
+
+@pytest.mark.parametrize("profile", ["unprivileged_userns (enforce)", "unconfined"])
+@pytest.mark.parametrize(
+    ("item", "call"),
+    [
+        ("user", "write(/proc/self/uid_map)"),
+        ("user", "/proc/self/setgroups"),
+        ("net", "unshare(CLONE_NEWNET)"),
+        ("net", "ioctl(SIOCSIFFLAGS)"),
+        ("mount", "mount(/)"),
+    ],
+)
+def test_ubuntu_after_user(tmp_path: Path, item: str, call: str, profile: str) -> None:
+    files = {
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
+        "/proc/self/attr/apparmor/current": profile + "\n",
+        "/proc/self/uid_map": "0 1000 1\n",
+        "/proc/self/status": "Uid:\t0\t0\nGid:\t0\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\n",
+    }
+    for number in (errno.EPERM, errno.EACCES):
+        found = Tree(tmp_path, files).told(item, call, number)
+        assert found.why.endswith(
+            "gives an ordinary program a user namespace without any power in it"
+        )
+        assert found.cure.startswith(
+            "sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
+        )
+
+
+def test_ubuntu_at_unshare(tmp_path: Path) -> None:
+    files = {
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
+        "/proc/self/attr/current": "unconfined\n",
+        "/sys/module/apparmor/parameters/enabled": "Y\n",
+    }
+    for number in (errno.EPERM, errno.EACCES):
+        found = Tree(tmp_path, files).told("user", "unshare(CLONE_NEWUSER)", number)
+        assert found.why.endswith(" gives an ordinary program no user namespace")
+
+
+def test_ubuntu_with_the_restriction_lifted(tmp_path: Path) -> None:
+    files = {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "0\n"}
+    found = Tree(tmp_path, files).told("net", "ioctl(SIOCSIFFLAGS)", errno.EPERM)
+    assert found.why.startswith(UNKNOWN)
+
+
+def test_an_apparmor_profile(tmp_path: Path) -> None:
+    files = {
+        "/proc/self/attr/apparmor/current": "docker-default (enforce)\n",
+        "/.dockerenv": "",
+    }
+    found = Tree(tmp_path, files).told("mount", "mount(/)", errno.EACCES)
+    assert found.why == "the AppArmor profile 'docker-default' confines this process"
+    assert found.cure.startswith("docker run --security-opt apparmor=unconfined")
+
+
+def test_selinux(tmp_path: Path) -> None:
+    files = {
+        "/sys/fs/selinux/enforce": "1",
+        "/proc/self/attr/current": "system_u:system_r:httpd_t:s0\0",
+    }
+    found = Tree(tmp_path, files).told("user", "unshare(CLONE_NEWUSER)", errno.EACCES)
+    assert found.why.startswith("SELinux is enforcing, and this process runs as 'system_u:")
+
+
+# The same with the kernel's part played by strace, from the system call to the exit status.
+
+
+def on_another_kernel(files: dict[str, str], *injection: str) -> list[str]:
+    """A wrapper: files over /proc/sys/kernel, no CAP_SYS_ADMIN, and system calls that fail."""
+    lines = ["mount -t tmpfs none /proc/sys/kernel", "echo 6.8.0 > /proc/sys/kernel/osrelease"]
+    lines += [f"echo {text} > /proc/sys/kernel/{name}" for name, text in files.items()]
+    wrapper = [*OWN, *shell("\n".join(lines)), "setpriv", "--bounding-set=-sys_admin"]
+    return [*wrapper, *strace(*injection)]
+
+
+def test_debians_switch(each: Python) -> None:
+    wrapper = on_another_kernel(
+        {"unprivileged_userns_clone": "0"}, "-e", "inject=unshare:error=EPERM:when=1"
+    )
+    assert told(run(each, "user,net", wrapper)) == Told(
+        "user: unshare(CLONE_NEWUSER): Operation not permitted (EPERM)",
+        "kernel.unprivileged_userns_clone is 0: only root may make user namespaces here",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    )
+
+
+def test_ubuntus_restriction_at_unshare(each: Python) -> None:
+    wrapper = on_another_kernel(
+        {"apparmor_restrict_unprivileged_userns": "1"},
+        *("-e", "inject=unshare:error=EACCES:when=1"),
+    )
+    found = told(run(each, "user,net", wrapper))
+    assert found.what == "user: unshare(CLONE_NEWUSER): Permission denied (EACCES)"
+    assert found.why.endswith(" gives an ordinary program no user namespace")
+
+
+def test_ubuntus_restriction_at_the_maps(each: Python) -> None:
+    wrapper = on_another_kernel(
+        {"apparmor_restrict_unprivileged_userns": "1"},
+        *("-e", "inject=write:error=EPERM:when=2"),  # setgroups, uid_map, gid_map
+    )
+    found = told(run(each, "user,net", wrapper))
+    assert found.what == "user: write(/proc/self/uid_map): Operation not permitted (EPERM)"
+    assert found.why.endswith(" a user namespace without any power in it")
