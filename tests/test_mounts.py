@@ -45,7 +45,7 @@ def escape(path: Path | str) -> str:
 
 def snapshot(top: Path) -> dict[str, tuple[object, ...]]:
     """All that can be told of a tree."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     for path in [top, *sorted(top.rglob("*"))]:
         status = path.lstat()
         content = path.read_bytes() if stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,328 @@
+"""Namespaces that exist already: which are joined, in which order, and what is refused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from harness import Python, User, namespace_inode, namespaces, require_root, require_tool
+
+REPORT = (
+    "import os; print(*(os.stat('/proc/self/ns/' + n).st_ino for n in os.environ['N'].split()))"
+)
+FILES = {"mount": "mnt"}
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def either(request: pytest.FixtureRequest) -> Python:
+    """The oldest and the newest interpreter."""
+    python: Python = request.getfixturevalue(request.param)
+    return python
+
+
+@contextlib.contextmanager
+def home(user: User, *options: str, within: str = "") -> Iterator[int]:
+    """A process in namespaces that unshare(1) made for it.
+
+    Args:
+        user: whose process it is.
+        options: those of unshare(1), without --fork.
+        within: a script to run before the process waits.
+
+    Yields:
+        Its process id.
+    """
+    script = f"{within}\necho ready; exec cat"
+    with user.popen(["unshare", *options, "sh", "-c", script]) as child:
+        assert child.stdin and child.stdout and child.stderr
+        if child.stdout.readline() != "ready\n":
+            raise AssertionError(child.stderr.read())
+        yield child.pid
+
+
+def paths(pid: int, names: Sequence[str]) -> str:
+    """A list that joins these namespaces of a process."""
+    return ",".join(f"{name}=/proc/{pid}/ns/{FILES.get(name, name)}" for name in names)
+
+
+def inodes(python: Python, listing: str, names: Sequence[str], **options: bool) -> list[int]:
+    """What the program says that it is in."""
+    files = " ".join(FILES.get(name, name) for name in names)
+    return list(
+        map(int, python.run(REPORT, unshare=listing, env={"N": files}, **options).ok().split())
+    )
+
+
+ALL = ["user", "net", "mount", "uts", "ipc", "cgroup", "time"]
+OPTIONS = ["-U", "--map-root-user", "-n", "-m", "-u", "-i", "-C", "-T"]
+
+
+def test_all_of_one_s_own(either: Python) -> None:
+    with home(either.user, *OPTIONS) as pid:
+        names = ALL[:-1]  # unshare -T is for the children to come, and there is none here
+        own = [namespace_inode(pid, FILES.get(name, name)) for name in names]
+        assert inodes(either, paths(pid, names), names) == own
+        done = either.run("import unshare_boot as u; print(u.active())", unshare=paths(pid, names))
+        assert done.ok() == f"{tuple(names)}\n"
+
+
+def test_the_order_is_ours(newest: Python) -> None:
+    """Whatever the order in the list, user comes first for somebody who needs its rights."""
+    with home(newest.user, *OPTIONS) as pid:
+        names = ["uts", "mount", "net", "user"]
+        own = [namespace_inode(pid, FILES.get(name, name)) for name in names]
+        assert inodes(newest, paths(pid, names), names) == own
+
+
+def test_each_alone(newest: Python) -> None:
+    with home(newest.user, *OPTIONS) as pid:
+        for name in ALL[1:-1]:
+            names = ["user", name]
+            own = [namespace_inode(pid, FILES.get(each, each)) for each in names]
+            assert inodes(newest, paths(pid, names), names) == own
+
+
+def test_time(newest: Python) -> None:
+    with newest.hold("user,time=+30d") as pid:
+        code = "import time; print(time.monotonic() > 30 * 86400)"
+        assert newest.run(code, unshare=paths(pid, ["user", "time"])).ok() == "True\n"
+
+
+def test_pid(either: Python) -> None:
+    with either.hold("user,pid") as pid:
+        inside = f"/proc/{pid}/ns/pid_for_children"
+        program = program_of(pid)
+        listing = f"{paths(program, ['user', 'mount'])},pid={inside}"
+        code = "import os; print(os.stat('/proc/self/ns/pid').st_ino, os.getpid() < 9)"
+        done = either.run(code, unshare=listing)
+        assert done.ok() == f"{os.stat(inside).st_ino} True\n"
+
+
+def program_of(pid: int) -> int:
+    """The last descendant that a supervisor started: the program itself."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(children[-1])
+
+
+def test_new_ones_beside_joined_ones(newest: Python) -> None:
+    with home(newest.user, *OPTIONS) as pid:
+        joined = namespace_inode(pid, "user")
+        names = ["user", "net", "uts"]
+        user, net, uts = inodes(newest, f"user=/proc/{pid}/ns/user,net,uts=inside", names)
+        assert user == joined
+        assert net not in (namespace_inode(pid, "net"), namespace_inode("self", "net"))
+        assert uts not in (namespace_inode(pid, "uts"), namespace_inode("self", "uts"))
+        done = newest.run(
+            "import socket; print(socket.gethostname(), socket.if_nameindex())",
+            unshare=f"user=/proc/{pid}/ns/user,net,uts=inside,time=-1",
+        )
+        assert done.ok() == "inside [(1, 'lo')]\n"
+
+
+# Root.
+
+
+def test_root_joins_what_a_user_made(newest: Python) -> None:
+    require_root()
+    with home(newest.user, *OPTIONS) as pid:
+        names = ALL[:-1]
+        own = [namespace_inode(pid, FILES.get(name, name)) for name in names]
+        assert inodes(newest, paths(pid, names), names, as_root=True) == own
+        # The user's namespace has no id for root: without one it could not even make a file.
+        code = "import os; print(os.getresuid(), os.getresgid())"
+        done = newest.run(code, unshare=paths(pid, ["user"]), as_root=True)
+        assert done.ok() == "(0, 0, 0) (0, 0, 0)\n"
+
+
+def test_root_makes_files_as_the_user_it_became(newest: Python, workdir: Path) -> None:
+    require_root()
+    with home(newest.user, "-U", "--map-root-user") as pid:
+        code = "open('made', 'w')"
+        newest.run(code, unshare=paths(pid, ["user"]), as_root=True, cwd=workdir).ok()
+    status = (workdir / "made").stat()
+    assert (status.st_uid, status.st_gid) == (newest.user.uid, newest.user.gid)
+
+
+def test_user_comes_last_where_it_takes_rights_away(newest: Python) -> None:
+    """The network namespace is root's; in the user's user namespace nobody may join it."""
+    require_root()
+    with home(newest.user, "-U", "--map-root-user") as user, home(newest.root, "-n") as net:
+        listing = f"user=/proc/{user}/ns/user,net=/proc/{net}/ns/net"
+        expected = [namespace_inode(user, "user"), namespace_inode(net, "net")]
+        assert inodes(newest, listing, ["user", "net"], as_root=True) == expected
+
+
+def test_joined_ones_come_before_a_new_user_namespace(newest: Python) -> None:
+    require_root()
+    with home(newest.root, "-n") as pid:
+        user, net = inodes(newest, f"net=/proc/{pid}/ns/net,user", ["user", "net"], as_root=True)
+        assert net == namespace_inode(pid, "net")
+        assert user != namespace_inode("self", "user")
+
+
+def test_ip_netns(either: Python) -> None:
+    require_root()
+    ip = require_tool("ip")
+    name = f"unshare-boot-{os.getpid()}"
+    subprocess.check_call([ip, "netns", "add", name])
+    try:
+        path = Path("/run/netns", name)
+        expected = os.stat(path).st_ino
+        assert inodes(either, f"net={path}", ["net"], as_root=True) == [expected]
+        done = either.run("print('user code')", unshare=f"user,net={path}")
+        assert (done.status, done.stdout) == (125, "")
+        assert "only root there may join" in done.stderr
+    finally:
+        subprocess.check_call([ip, "netns", "delete", name])
+    done = either.run("print('user code')", unshare=f"net={path}", as_root=True)
+    assert (done.status, done.stdout) == (125, "")
+    assert str(path) in done.stderr
+
+
+def test_namespaces_kept_in_files(newest: Python, workdir: Path) -> None:
+    """As `unshare --net=FILE` keeps them."""
+    require_root()
+    script = """
+        set -e
+        touch net uts
+        unshare --net="$PWD/net" --uts="$PWD/uts" hostname kept
+        exec "$@"
+    """
+    code = "import socket; print(socket.gethostname(), socket.if_nameindex())"
+    outer = ["unshare", "--mount", "sh", "-c", script, "sh", *newest.command(code)]
+    listing = f"net={workdir}/net,uts={workdir}/uts"
+    done = newest.root.run(outer, env={"PY_UNSHARE": listing}, cwd=workdir)
+    assert done.ok() == "kept [(1, 'lo')]\n"
+    # The mounts have gone with that mount namespace: what is left are plain files.
+    done = newest.run("print('user code')", unshare=listing, as_root=True)
+    assert (done.status, done.stdout) == (125, "")
+    assert "not a namespace but an ordinary file" in done.stderr
+
+
+# The working directory.
+
+
+def test_the_working_directory_is_the_one_there(either: Python, workdir: Path) -> None:
+    (workdir / "here").mkdir()
+    script = f"mount -t tmpfs x {workdir} && mkdir {workdir}/here && touch {workdir}/here/there"
+    with home(either.user, "-U", "--map-root-user", "-m", within=script) as pid:
+        code = "import os; print(os.getcwd(), os.listdir())"
+        listing = paths(pid, ["user", "mount"])
+        done = either.run(code, unshare=listing, cwd=workdir / "here")
+        assert done.ok() == f"{workdir}/here ['there']\n"
+        (workdir / "elsewhere").mkdir()
+        done = either.run(code, unshare=listing, cwd=workdir / "elsewhere")
+        assert (done.status, done.stdout) == (125, "")
+        assert f"the working directory, '{workdir}/elsewhere', is not there" in done.stderr
+
+
+def test_a_foreign_proc_is_refused(newest: Python) -> None:
+    options = ["-U", "--map-root-user", "--pid", "--fork", "--mount-proc"]
+    with home(newest.user, *options) as pid:
+        (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        done = newest.run("print('user code')", unshare=paths(int(child), ["user", "mount"]))
+        assert (done.status, done.stdout) == (125, "")
+        assert "join pid=/proc/PID/ns/pid too" in done.stderr
+        code = "import os; print(os.stat('/proc/self/ns/pid').st_ino)"
+        done = newest.run(code, unshare=paths(int(child), ["user", "mount", "pid"]))
+        assert done.ok() == f"{namespace_inode(child, 'pid')}\n"
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("listing", "said"),
+    [
+        ("net=/proc/self/ns/uts", "a namespace of the type uts, not net"),
+        ("user=/proc/self/ns/mnt", "a namespace of the type mount, not user"),
+        ("time=/proc/self/ns/pid", "a namespace of the type pid, not time"),
+        ("net=/etc/passwd", "not a namespace but an ordinary file"),
+        ("net=/etc", "not a namespace but a directory"),
+        ("net=/dev/null", "not a namespace but something else"),
+        ("net=/proc/self/status", "not a namespace but an ordinary file"),
+        ("ipc=/nowhere/at all", "ipc='/nowhere/at all': open(/nowhere/at all): No such file"),
+        ("net=/proc/1/ns/net", "Permission denied"),
+        ("net=/proc/self/ns/net", "only root there may join"),
+    ],
+)
+def test_what_is_no_such_namespace(newest: Python, listing: str, said: str) -> None:
+    done = newest.run("print('user code')", unshare=listing)
+    assert (done.status, done.stdout) == (125, "")
+    assert said in done.stderr
+    assert listing.partition("=")[0] + "='" in done.stderr
+
+
+def test_a_fifo_is_not_waited_for(newest: Python, workdir: Path) -> None:
+    os.mkfifo(workdir / "fifo")
+    done = newest.run("print('user code')", unshare=f"net={workdir}/fifo", timeout=20)
+    assert done.status == 125 and "not a namespace but something else" in done.stderr
+
+
+def test_all_paths_are_looked_at_before_anything_changes(newest: Python) -> None:
+    code = """
+import os, unshare_boot
+before = os.stat("/proc/self/ns/net").st_ino, os.getuid()
+try:
+    unshare_boot.unshare(os.environ["LIST"])
+except unshare_boot.UnshareError as error:
+    print(error)
+print((os.stat("/proc/self/ns/net").st_ino, os.getuid()) == before)
+"""
+    with home(newest.user, *OPTIONS) as pid:
+        listing = f"{paths(pid, ['user', 'net', 'uts'])},ipc=/proc/self/ns/net"
+        done = newest.run(code, env={"LIST": listing})
+    assert done.ok().splitlines()[1:] == ["True"]
+    assert "a namespace of the type net, not ipc" in done.stdout
+
+
+def test_the_refusal_says_which_user_namespace_to_join(newest: Python) -> None:
+    with home(newest.user, "-U", "--map-root-user", "-n") as pid:
+        done = newest.run("print('user code')", unshare=f"net=/proc/{pid}/ns/net")
+        assert (done.status, done.stdout) == (125, "")
+        cure = f"user=/proc/{pid}/ns/user"
+        assert cure in done.stderr
+        code = "import os; print(os.getuid())"
+        assert newest.run(code, unshare=f"{cure},net=/proc/{pid}/ns/net").ok() == "0\n"
+
+
+def test_a_process_with_threads_is_refused(newest: Python) -> None:
+    code = """
+import os, threading, unshare_boot
+stop = threading.Event()
+threading.Thread(target=stop.wait).start()
+try:
+    unshare_boot.unshare("net=/proc/self/ns/net")
+except unshare_boot.UnshareError as error:
+    print(error.errno, error.call)
+stop.set()
+"""
+    assert newest.run(code, as_root=True).ok() == "22 unshare(CLONE_THREAD)\n"
+
+
+def test_one_s_own_user_namespace_is_joined_already(newest: Python) -> None:
+    code = "import os; print(os.getuid())"
+    assert newest.run(code, unshare="user=/proc/self/ns/user").ok() == f"{newest.user.uid}\n"
+
+
+def test_the_program_stays_dumpable(newest: Python) -> None:
+    """What changes its credentials owns its own files below /proc only after the next execve."""
+    code = (
+        "import os; print(len(os.listdir('/proc/self/fd')) > 2, open('/proc/self/environ').read(2))"
+    )
+    with home(newest.user, *OPTIONS) as pid:
+        assert newest.run(code, unshare=paths(pid, ["user"])).ok().startswith("True")
+
+
+def test_nothing_of_the_outside_is_changed(newest: Python) -> None:
+    before = namespaces("self")
+    with home(newest.user, *OPTIONS) as pid:
+        inside = namespaces(pid)
+        newest.run("", unshare=paths(pid, ALL[:-1])).ok()
+        assert namespaces(pid) == inside
+    assert namespaces("self") == before
