@@ -1,0 +1,102 @@
+"""time, monotonic and boottime: all ways to read a clock agree, in the program and its children."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness import Python
+
+DAY = 86400
+READ = """
+import sys, time
+def clocks():
+    with open("/proc/uptime") as file:
+        uptime = float(file.read().split()[0])
+    return [time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), uptime,
+            time.clock_gettime(time.CLOCK_MONOTONIC_RAW), time.time()]
+print(*clocks())
+if sys.argv[1:] != ["child"]:
+    import subprocess, threading, os
+    sys.stdout.flush()
+    subprocess.check_call([sys.executable, "-c", sys.orig_argv[2] if hasattr(sys, "orig_argv")
+                           else os.environ["CODE"], "child"])
+    thread = threading.Thread(target=lambda: print(*clocks()))
+    thread.start()
+    thread.join()
+"""
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def either(request: pytest.FixtureRequest) -> Python:
+    """The oldest and the newest interpreter."""
+    python: Python = request.getfixturevalue(request.param)
+    return python
+
+
+def here() -> list[float]:
+    """The same clocks, outside."""
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    boottime = time.clock_gettime(time.CLOCK_BOOTTIME)
+    raw = time.clock_gettime(time.CLOCK_MONOTONIC_RAW)
+    return [time.monotonic(), boottime, uptime, raw, time.time()]
+
+
+@pytest.mark.parametrize(
+    ("listing", "monotonic", "boottime"),
+    [
+        ("time", 0, 0),
+        ("time=+30d", 30 * DAY, 30 * DAY),
+        ("monotonic=+2d", 2 * DAY, 0),
+        ("boottime=+3w", 0, 21 * DAY),
+        ("monotonic=+1.5h,boottime=+90", 5400, 90),
+        ("time,monotonic=-20,boottime=+1d", -20, DAY),
+        ("boottime=-20", 0, -20),
+        ("time=-20.5", -20.5, -20.5),
+        ("pid,time=+30d", 30 * DAY, 30 * DAY),
+    ],
+)
+def test_all_agree(either: Python, listing: str, monotonic: float, boottime: float) -> None:
+    before = here()
+    done = either.run(READ, unshare=f"user,{listing}", env={"CODE": READ})
+    after = here()
+    lines = done.ok().splitlines()
+    assert len(lines) == 3  # the program, its child, its thread
+    offsets = [monotonic, boottime, boottime, monotonic, 0]
+    for line in lines:
+        for low, inside, high, offset in zip(before, map(float, line.split()), after, offsets):
+            # /proc/uptime is cut off after hundredths, in and out.
+            assert low - 0.02 <= inside - offset <= high + 0.02, (listing, line)
+
+
+@pytest.mark.parametrize("item", ["time", "monotonic", "boottime"])
+def test_a_clock_does_not_start_below_zero(either: Python, item: str) -> None:
+    uptime = int(here()[1])
+    done = either.run("print('user code')", unshare=f"user,{item}=-{uptime + 1000}")
+    assert (done.status, done.stdout) == (125, "")
+    assert "time: " in done.stderr and "timens_offsets" in done.stderr
+    done = either.run("print('user code')", unshare=f"user,{item}=-{uptime - 10}")
+    assert done.ok() == "user code\n"
+
+
+def test_seen_from_outside(newest: Python) -> None:
+    with newest.hold("user,monotonic=+5,boottime=-7.25") as pid:
+        lines = Path(f"/proc/{pid}/timens_offsets").read_text().splitlines()
+        assert [line.split() for line in lines] == [
+            ["monotonic", "5", "0"],
+            ["boottime", "-8", "750000000"],
+        ]
+
+
+def test_sleeping_takes_as_long_as_ever(newest: Python) -> None:
+    code = (
+        "import time; a = time.monotonic(); time.sleep(.2); print(.2 <= time.monotonic() - a < 20)"
+    )
+    assert newest.run(code, unshare="user,time=+365d").ok() == "True\n"
+
+
+def test_as_root(newest: Python) -> None:
+    code = "import time; print(time.monotonic() > 30 * 86400)"
+    assert newest.run(code, unshare="time=+30d", as_root=True).ok() == "True\n"
