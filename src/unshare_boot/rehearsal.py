@@ -3,11 +3,11 @@
 import os
 from errno import ECHILD, EINVAL
 
-from . import UnshareError
+from .errors import UnshareError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .spec import Plan
+    from .namespaces import Plan
 
 ENTERED = b"entered"
 
@@ -88,11 +88,14 @@ def rehearse(text: str, may_start_over: bool = False) -> bool:
     with open(reader, "rb") as file:
         answer = file.read()
     try:
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
     except ChildProcessError:  # SIGCHLD is ignored, and the kernel has done it: waitpid(2)
-        pass
+        status = 0
     if not answer:
-        raise UnshareError(ECHILD, "the child that tried the list was killed")
+        if os.WIFSIGNALED(status):
+            reason = f"the child that tried the list was killed by signal {os.WTERMSIG(status)}"
+            raise UnshareError(ECHILD, reason)
+        raise RuntimeError("the child that tried the list ended without an answer")
     if answer != ENTERED:
         from marshal import loads
 
@@ -118,9 +121,9 @@ def _fork() -> int:
 
 
 def _try(plan: "Plan", writer: int) -> None:
-    from .namespaces import enter
-
     try:
+        from .namespaces import enter
+
         enter(plan)
         answer = ENTERED
     except BaseException as error:
