@@ -2,7 +2,7 @@
 
 ``PY_UNSHARE=user,net,mount python app.py`` puts the interpreter into new namespaces while it
 starts. This file tells the whole story of such a start, top-down, in `boot`; ``spec`` turns the
-list into a plan, ``namespaces`` the plan into system calls, ``syscalls`` makes them.
+list into a plan (``namespaces`` knows the plainest lists itself), ``namespaces`` carries it out.
 
 A program that wants to know or do more inside finds it here too. Everything that a start does not
 need is loaded when it is first used, so that importing the package costs next to nothing.
@@ -15,13 +15,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, NoReturn
 
+    from .errors import UnshareError as UnshareError
     from .inside import active as active
     from .inside import bind_mount as bind_mount
     from .inside import original_gid as original_gid
     from .inside import original_uid as original_uid
     from .inside import write_group_map as write_group_map
     from .inside import write_user_map as write_user_map
-    from .spec import Plan
+    from .namespaces import Plan
 
 __version__ = "0.1.0"
 
@@ -38,25 +39,6 @@ __all__ = [
 ]
 
 REFUSED = 125  # the status of env(1), timeout(1) and chroot(1) for "the launcher itself failed"
-
-
-class UnshareError(OSError):
-    """Isolation that was asked for cannot be had.
-
-    Attributes:
-        errno: the error's number, errno(3); EINVAL for a list that is not understood.
-        strerror: the reason in words.
-        item: the item of the list that failed, such as ``net``; empty when it is the whole list.
-        call: the system call that failed, such as ``unshare(CLONE_NEWNET)``; empty when none did.
-    """
-
-    def __init__(self, errno: int, strerror: str, item: str = "", call: str = "") -> None:
-        super().__init__(errno, strerror)
-        self.item = item
-        self.call = call
-
-    def __str__(self) -> str:
-        return ": ".join(part for part in (self.item, self.call, self.strerror) if part)
 
 
 def boot() -> None:
@@ -132,18 +114,27 @@ def _isolate(text: str) -> None:
     try:
         _enter(plan)
     except UnshareError as error:
-        from .startover import start_over
+        from errno import EINVAL
 
-        start_over(text, error)  # returns where other threads are not to blame
+        if error.errno == EINVAL:
+            from .startover import start_over
+
+            start_over(text, error)  # returns where other threads are not to blame
         raise
 
 
 def _plan(text: str) -> "Plan | None":
-    from .spec import parse
+    from .namespaces import plain_plan
 
-    plan = parse(text)
+    plan = plain_plan(text)
+    if plan is None:
+        from .spec import parse
+
+        plan = parse(text)
     if plan is not None and sys.platform != "linux":
         from errno import ENOSYS
+
+        from .errors import UnshareError
 
         raise UnshareError(ENOSYS, f"namespaces are a part of Linux, and this is {sys.platform}")
     return plan
@@ -175,7 +166,7 @@ def _refuse(text: str, error: BaseException) -> "NoReturn":
 
             message = explain(text, error)
         except BaseException:  # an install broken in one place may be broken here too
-            message = b"unshare-boot: broken, not started: %a\n" % error
+            message = b"unshare-boot: not started: %a\n" % f"{type(error).__name__}: {error}"
         os.write(2, message)
     finally:
         os._exit(REFUSED)
@@ -184,6 +175,10 @@ def _refuse(text: str, error: BaseException) -> "NoReturn":
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "UnshareError":
+        from .errors import UnshareError
+
+        return UnshareError
     from . import inside
 
     return getattr(inside, name)

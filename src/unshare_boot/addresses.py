@@ -4,7 +4,7 @@ import sys
 from errno import EEXIST, EPROTO
 from os import strerror
 
-from . import UnshareError
+from .errors import UnshareError
 from .namespaces import failed
 
 RTM_NEWADDR = 20  # include/uapi/linux/rtnetlink.h

@@ -3,9 +3,8 @@
 import sys
 from errno import EINVAL, EPERM
 
-from . import UnshareError
-from .spec import Plan
-from .syscalls import call, unshare
+from .errors import UnshareError
+from .namespaces import Plan, call, unshare
 
 CAPABILITY_VERSION_3 = 0x20080522  # include/uapi/linux/capability.h
 PR_CAPBSET_DROP = 24  # include/uapi/linux/prctl.h

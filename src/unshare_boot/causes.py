@@ -21,11 +21,8 @@ from errno import (
     errorcode,
 )
 
-from .grammar import show
 from .machine import CAP_SETFCAP, MOUNT_CALLS, Machine
-from .namespaces import FILES
-from .spec import NAMESPACES, Plan
-from .syscalls import (
+from .namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -34,7 +31,11 @@ from .syscalls import (
     CLONE_NEWTIME,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    FILES,
+    NAMESPACES,
+    Plan,
 )
+from .spec import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

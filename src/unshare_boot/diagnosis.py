@@ -13,12 +13,12 @@ import os
 import sys
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, errorcode
 
-from . import UnshareError
-from .grammar import show
+from .errors import UnshareError
+from .spec import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .spec import Plan
+    from .namespaces import Plan
 
 OBVIOUS = (ENOENT, EEXIST, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)
 UNKNOWN = "none of the known causes was found on this machine"

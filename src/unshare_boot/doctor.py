@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import REFUSED, UnshareError, __version__, active, original_gid, original_uid
 from .diagnosis import UNKNOWN
-from .grammar import show
 from .machine import Machine
-from .spec import OFF
+from .spec import OFF, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,9 +9,8 @@ known to be wrong is refused before anything is entered.
 import os
 from errno import EACCES, EINVAL, ENOENT, EPERM
 
-from . import UnshareError
-from .spec import WORDS, Plan
-from .syscalls import CLONE_NEWUSER, call, unshare, write_file
+from .errors import UnshareError
+from .namespaces import CLONE_NEWUSER, WORDS, Plan, call, unshare, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def _id(kind: str, text: str, item: str) -> int:
 
         return getgrnam(text).gr_gid
     except KeyError:
-        from .grammar import _nearest
+        from .spec import _nearest
 
         near = _nearest(text, WORDS["user"]) if item[:5] == "user=" else ""
         what = "user" if kind == "uid" else "group"

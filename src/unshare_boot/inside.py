@@ -2,10 +2,9 @@
 
 import os
 
-from . import UnshareError, namespaces
-from .namespaces import failed, inode
-from .spec import NAMESPACES
-from .syscalls import MS_BIND, MS_REC, mount, write_file
+from . import namespaces
+from .errors import UnshareError
+from .namespaces import MS_BIND, MS_REC, NAMESPACES, failed, inode, mount, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,10 +4,8 @@ import os
 from errno import EINVAL, EPERM
 from stat import S_ISDIR, S_ISREG
 
-from . import UnshareError
-from .namespaces import failed
-from .spec import NAMESPACES, Plan
-from .syscalls import (
+from .errors import UnshareError
+from .namespaces import (
     CLONE_NEWCGROUP,
     CLONE_NEWIPC,
     CLONE_NEWNET,
@@ -16,7 +14,10 @@ from .syscalls import (
     CLONE_NEWTIME,
     CLONE_NEWUSER,
     CLONE_NEWUTS,
+    NAMESPACES,
+    Plan,
     call,
+    failed,
     unshare,
 )
 

@@ -3,7 +3,7 @@
 import os
 from errno import EBADF, EINVAL, ENOENT, ENOSYS
 
-from .syscalls import call, write_file
+from .namespaces import call, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

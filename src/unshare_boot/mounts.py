@@ -10,10 +10,18 @@ import sys
 from errno import EBUSY, EINVAL, ENOENT, ENOSYS, EPERM
 from stat import S_ISDIR
 
-from . import UnshareError
-from .namespaces import failed
-from .spec import Plan
-from .syscalls import MS_BIND, MS_PRIVATE, MS_RDONLY, MS_REC, MS_REMOUNT, call, mount
+from .errors import UnshareError
+from .namespaces import (
+    MS_BIND,
+    MS_PRIVATE,
+    MS_RDONLY,
+    MS_REC,
+    MS_REMOUNT,
+    Plan,
+    call,
+    failed,
+    mount,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ import os
 import sys
 from errno import EINVAL
 
-from . import UnshareError
+from .errors import UnshareError
 
 
 def meant(patterns: str) -> bool:

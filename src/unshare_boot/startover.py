@@ -16,7 +16,7 @@ import os
 import sys
 from errno import EINVAL
 
-from . import UnshareError
+from .errors import UnshareError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -135,9 +135,9 @@ def arrive(text: str) -> None:
 
     del os.environ["PY_UNSHARE"]
     pid, carried, comm = text[len(ARRIVED) :].split(" ", 2)
+    if not holding():
+        raise UnshareError(EINVAL, "what unshare-boot writes for itself is no list")
     if int(pid) != os.getpid():  # a child that a .pth file started before ours had its turn
-        if not holding():
-            raise UnshareError(EINVAL, "what unshare-boot writes for itself is no list")
         return
     if carried == "1":
         from .capabilities import set_down
