@@ -114,6 +114,14 @@ class Init:
             os.close(questions)
             os.close(answers)
 
+    def greet(self) -> None:
+        """Let it see that the supervisor lives, which it waits for once."""
+        try:
+            os.read(self.answers, 1)
+            os.write(self.questions, YES)
+        except OSError:  # init is dead, and with it the program
+            pass
+
     def had(self, number: int) -> bool:
         """Return whether init has just had this signal as well, and so the program."""
         try:
@@ -224,15 +232,14 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
 
     gc.disable()  # a collection writes to every object, and so copies what is still shared
     keep_only(init.questions, init.answers, opener)
-    os.read(init.answers, 1)
-    os.write(init.questions, YES)
+    init.greet()
     own = os.getpid()
     while (status := look(program)) is None:
         info = signal.sigwaitinfo(EVERY)
         number = info.si_signo
         if number == signal.SIGCHLD and info.si_code > SI_USER:
             continue  # the program has stopped, gone on or ended
-        if info.si_pid != own and not init.had(number):
+        if not init.had(number) and info.si_pid != own:
             os.kill(program, number)
     init.end()
     end_like(status)
