@@ -113,10 +113,12 @@ def _isolate(text: str) -> None:
         return
     try:
         _enter(plan)
-    except UnshareError as error:
+    except OSError as error:
         from errno import EINVAL
 
-        if error.errno == EINVAL:
+        from .errors import UnshareError
+
+        if isinstance(error, UnshareError) and error.errno == EINVAL:
             from .startover import start_over
 
             start_over(text, error)  # returns where other threads are not to blame
