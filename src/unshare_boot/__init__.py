@@ -126,8 +126,10 @@ def _isolate(text: str) -> None:
 
 
 def _plan(text: str) -> "Plan | None":
-    from .namespaces import plain_plan
+    from .namespaces import OFF, plain_plan
 
+    if text in OFF:
+        return None
     plan = plain_plan(text)
     if plan is None:
         from .spec import parse

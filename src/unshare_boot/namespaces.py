@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Report = Optional[Callable[[str], None]]
     Step = Callable[["Plan"], None]
 
+OFF = ("", "0", "off", "no", "false")
+
 # The namespaces in the fixed order in which they are entered, each with the words that it takes;
 # the first is what the name alone means.
 WORDS: "dict[str, tuple[str, ...]]" = {

@@ -7,15 +7,13 @@ sides agree on, stands with those who carry it out, in ``namespaces``.
 from errno import EINVAL
 
 from .errors import UnshareError
-from .namespaces import NAMESPACES, WORDS, Plan
+from .namespaces import NAMESPACES, OFF, WORDS, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable, Optional
 
     Read = Callable[[Plan, str, Optional[str]], None]
-
-OFF = ("", "0", "off", "no", "false")
 
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "no id" to the kernel
 MAX_HOSTNAME = 64  # bytes: HOST_NAME_MAX, gethostname(2)
