@@ -148,7 +148,7 @@ def test_what_is_recorded_is_the_whole_hook(start: Start) -> None:
         expected.update(unshare=7, mount=1, sethostname=1, openat=5, write=4, setns=1, close=6)
     assert counts == {**expected, "stat": expected["unshare"]}
     read = " ".join(call.arguments for call in start.imports)
-    for module in ("__init__", "spec", "namespaces", "syscalls"):
+    for module in ("__init__", "namespaces", "spec"):
         assert f"/unshare_boot/{module}.py" in read
     # And what the others are compared with: a start that nothing happens to, and none at all.
     assert start.isolates(start.python.run(PROGRAM, unshare=start.unshare))
