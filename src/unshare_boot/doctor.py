@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import REFUSED, UnshareError, __version__, active, original_gid, original_uid
 from .diagnosis import UNKNOWN
 from .machine import Machine
-from .spec import OFF, show
+from .namespaces import OFF
+from .spec import show
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
