@@ -2,9 +2,6 @@
 
 import os
 import sys
-from errno import EINVAL
-
-from .errors import UnshareError
 
 
 def meant(patterns: str) -> bool:
@@ -19,6 +16,10 @@ def meant(patterns: str) -> bool:
     """
     names = [pattern.strip(" \t") for pattern in patterns.split(",")]
     if "" in names:
+        from errno import EINVAL
+
+        from .errors import UnshareError
+
         reason = "has an empty name: name programs, such as pytest,manage.py, or unset it"
         raise UnshareError(EINVAL, reason, "PY_UNSHARE_ONLY")
     starting = program()

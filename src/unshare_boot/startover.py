@@ -82,8 +82,7 @@ def start_over(text: str, error: UnshareError) -> None:
 
 def go_on() -> "NoReturn":
     """Enter the namespaces in the clean interpreter, then execute the original command line."""
-    from . import _enter, _refuse
-    from .spec import parse
+    from . import _enter, _plan, _refuse
 
     text = sys.argv[2]
     try:
@@ -93,7 +92,7 @@ def go_on() -> "NoReturn":
         for entry in map(os.fsencode, sys.argv[6:split]):
             name, _, environment[name] = entry.partition(b"=")
         arguments = sys.argv[split:]
-        plan = parse(text)
+        plan = _plan(text)
         if plan is None:
             raise UnshareError(EINVAL, "nothing to do after starting over")
         if threads() > 1:
@@ -110,8 +109,9 @@ def go_on() -> "NoReturn":
             from .capabilities import carry_over
 
             carry_over()
-        environment[b"PY_UNSHARE_ACTIVE"] = os.environb[b"PY_UNSHARE_ACTIVE"]
-        environment[b"PY_UNSHARE"] = os.fsencode(f"{ARRIVED}{os.getpid()} {carry:d} {comm}")
+        active = environment[b"PY_UNSHARE_ACTIVE"] = os.environb[b"PY_UNSHARE_ACTIVE"]
+        if active:  # which caps= alone leaves empty: then there is no proof, and no need of any
+            environment[b"PY_UNSHARE"] = os.fsencode(f"{ARRIVED}{os.getpid()} {carry:d} {comm}")
         _execute(program, arguments, environment)
     except BaseException as error:
         _refuse(text, error)
