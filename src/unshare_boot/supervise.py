@@ -35,11 +35,13 @@ PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
 SYS_CLOSE_RANGE = 436  # the same on every architecture that Python runs on; Linux 5.9
 LAST_DESCRIPTOR = 2**31 - 1
+SI_QUEUE = -1  # what sigqueue(3) sends, which cannot address a group
 SI_USER = 0  # si_code is at most this where a process has sent the signal, sigaction(2)
 FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a signal together
 YES, NO = b"y", b"n"
 
 EVERY = signal.valid_signals()
+QUESTION = signal.SIGRTMAX  # it queues, and is delivered after all others, signal(7)
 
 
 def supervised(plan: "Plan") -> None:
@@ -126,7 +128,7 @@ class Init:
         """Return whether init has just had this signal as well, and so the program."""
         try:
             os.write(self.questions, bytes((number,)))
-            os.kill(self.pid, signal.SIGCHLD)
+            call("sigqueue", self.pid, QUESTION, 0)
             return os.read(self.answers, 1) == YES
         except OSError:  # init is dead, and with it the program
             return False
@@ -145,9 +147,8 @@ class Init:
 def be_init(questions: int, answers: int) -> "NoReturn":
     """Be PID 1: reap orphans, end with the supervisor, and witness what signals the group gets.
 
-    The kernel reaps by itself for a parent that ignores SIGCHLD (wait(2), NOTES), which leaves that
-    signal free to mean here: the supervisor has a question. In a namespace that was joined this is
-    no PID 1, and only a witness.
+    The kernel reaps by itself for a parent that ignores SIGCHLD (wait(2), NOTES). In a namespace
+    that was joined this is no PID 1, and only a witness.
 
     Args:
         questions: where the supervisor writes the number of a signal, to ask about it.
@@ -167,18 +168,14 @@ def be_init(questions: int, answers: int) -> "NoReturn":
 
     times: dict[int, list[float]] = {}  # of each signal, when it came
     while True:
-        number = signal.sigwaitinfo(EVERY).si_signo
-        asked = 0
-        if number == signal.SIGCHLD:
-            try:
-                asked = os.read(questions, 1)[0]
-            except BlockingIOError:  # somebody else's SIGCHLD
-                pass
-        if not asked:
-            times.setdefault(number, []).append(monotonic())
-            continue
-        while (info := signal.sigtimedwait(EVERY, 0)) is not None:  # came before the question
+        info = signal.sigwaitinfo(EVERY)
+        if info.si_code != SI_QUEUE:
             times.setdefault(info.si_signo, []).append(monotonic())
+            continue
+        try:
+            asked = os.read(questions, 1)[0]
+        except BlockingIOError:  # not from the supervisor
+            continue
         fresh = [when for when in times.get(asked, ()) if monotonic() - when < FRESH]
         # Real-time signals queue and are counted; of the others one stands for many, signal(7).
         times[asked] = fresh[1:] if asked >= signal.SIGRTMIN else []
@@ -224,7 +221,6 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
     missed = [0]
     while (info := signal.sigtimedwait(EVERY, 0)) is not None:
         if info.si_signo != signal.SIGCHLD or info.si_code <= SI_USER:
-            init.had(info.si_signo)  # so that it does not count for the next of its kind
             missed.append(info.si_signo)
     os.write(opener, bytes(missed[:256]))
 
@@ -233,6 +229,8 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
     gc.disable()  # a collection writes to every object, and so copies what is still shared
     keep_only(init.questions, init.answers, opener)
     init.greet()
+    for number in missed[1:]:
+        init.had(number)  # so that it does not stand for the next of its kind
     own = os.getpid()
     while (status := look(program)) is None:
         info = signal.sigwaitinfo(EVERY)
