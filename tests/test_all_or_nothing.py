@@ -112,7 +112,6 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "pasta": ("user,net=pasta", {}),
     "slirp4netns": ("user,net=slirp4netns", {}),
     # These are loaded once it is refused, and must not turn the refusal into anything else.
-    "errors": ("net", {}),
     "startover": ("user,time=-50000d", {}),
     "diagnosis": ("net", {}),
     "causes": ("net", {}),
