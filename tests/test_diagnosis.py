@@ -415,7 +415,7 @@ def test_joining_where_one_has_no_rights(each: Python) -> None:
 
 def test_a_missing_program(newest: Python, workdir: Path) -> None:
     empty = {"PATH": str(workdir)}
-    for item, program in (("map-users=1:100000:1", "newuidmap"),):
+    for item, program in (("map-users=1:100000:1", "newuidmap"), ("net=pasta", "pasta")):
         found = told(run(newest, f"user,{item}", env=empty))
         assert program in found.what
         assert PACKAGES[program] in f"{found.what} {found.cure}"
@@ -465,17 +465,16 @@ def test_interrupted(each: Python) -> None:
     assert told(done).what == "interrupted (SIGINT, Ctrl-C) before the program could start"
 
 
-@pytest.mark.parametrize("name", ["namespaces"])
+@pytest.mark.parametrize("name", ["spec", "namespaces"])
 def test_a_module_is_missing(each: Python, session: Session, workdir: Path, name: str) -> None:
     python = session.fresh(session.variant(each), workdir / "venv")
     for path in python.site_packages.glob(f"unshare_boot/**/{name}.*"):
         path.unlink()
-    done = run(python, "user,net")
-    if name == "spec" or "broken, not started" in done.stderr:
-        assert done.status == 125 and "unshare_boot.spec" in done.stderr
-        return
-    assert f"unshare_boot.{name} cannot be loaded" in done.stderr
-    assert told(done).cure.endswith("-m pip install --force-reinstall unshare-boot")
+    # Not a list of plain words, so that all of the language is needed.
+    found = told(run(python, "user,uts=box"))
+    assert found.what == f"ModuleNotFoundError: No module named 'unshare_boot.{name}'"
+    assert f"unshare_boot.{name} cannot be loaded" in found.why
+    assert found.cure == f"{python.executable} -m pip install --force-reinstall unshare-boot"
 
 
 def test_words_for_what_should_not_happen() -> None:

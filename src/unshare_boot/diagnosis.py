@@ -14,7 +14,6 @@ import sys
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, errorcode
 
 from .errors import UnshareError
-from .spec import show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def explain(text: str, error: BaseException, started: bool = False, root: str = 
         The lines to write to standard error. Nothing is ever raised.
     """
     outcome = "started all the same, un-isolated" if started else "not started"
-    lines = [f"unshare-boot: PY_UNSHARE={show(text)} refused, the program was {outcome}"]
+    lines = [f"unshare-boot: PY_UNSHARE={_show(text)} refused, the program was {outcome}"]
     try:
         lines.append(f"  what: {_what(error)}")
         for label, words in zip(("why: ", "cure:"), _why(text, error, root)):
@@ -48,6 +47,14 @@ def explain(text: str, error: BaseException, started: bool = False, root: str = 
         if len(lines) == 1:
             lines.append(f"  what: {type(error).__name__}")
     return "".join(line + "\n" for line in lines).encode("utf-8", "backslashreplace")
+
+
+def _show(text: str) -> str:
+    try:
+        from .spec import show
+    except ImportError:  # an incomplete installation: what is to be told is just that
+        return repr(text[:70])
+    return show(text)
 
 
 def _what(error: BaseException) -> str:
