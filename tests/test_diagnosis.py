@@ -374,6 +374,17 @@ def test_a_process_that_stays_not_dumpable(oldest: Python, session: Session, wor
     assert found.cure == f"sudo chmod a+r {python.executable}"
 
 
+def test_file_capabilities(oldest: Python, session: Session, workdir: Path) -> None:
+    require_root()  # for setcap(8), and for strace to leave the capabilities alone
+    python, _ = not_dumpable(oldest, session, workdir)
+    python.executable.chmod(0o755)
+    session.tool([require_tool("setcap"), "cap_net_raw=ep", python.executable])
+    root_traces = strace("--user=nobody", "-e", "inject=prctl:error=EPERM:when=1")
+    env = {"PY_UNSHARE": "user,net"}
+    done = python.root.run([*root_traces, *python.command("pass")], env=env)
+    assert told(done).cure == f"sudo setcap -r {python.executable}"
+
+
 # Paths and programs.
 
 
@@ -415,7 +426,11 @@ def test_joining_where_one_has_no_rights(each: Python) -> None:
 
 def test_a_missing_program(newest: Python, workdir: Path) -> None:
     empty = {"PATH": str(workdir)}
-    for item, program in (("map-users=1:100000:1", "newuidmap"), ("net=pasta", "pasta")):
+    for item, program in (
+        ("map-users=1:100000:1", "newuidmap"),
+        ("net=pasta", "pasta"),
+        ("net=slirp4netns", "slirp4netns"),
+    ):
         found = told(run(newest, f"user,{item}", env=empty))
         assert program in found.what
         assert PACKAGES[program] in f"{found.what} {found.cure}"
@@ -661,6 +676,30 @@ def test_an_apparmor_profile(tmp_path: Path) -> None:
     assert found.cure.startswith("docker run --security-opt apparmor=unconfined")
 
 
+def test_ubuntu_where_the_setting_is_unreadable(tmp_path: Path) -> None:
+    files = {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": ""}
+    tree = Tree(tmp_path, files)
+    found = tree.told("user", "unshare(CLONE_NEWUSER)", errno.EACCES)
+    assert found.why.endswith(" gives an ordinary program no user namespace")
+
+
+def test_ubuntu_does_not_restrict_root(tmp_path: Path) -> None:
+    files = {
+        "/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
+        "/proc/self/uid_map": "0 0 1\n",
+        "/proc/self/status": STATUS.replace("1000", "0"),
+    }
+    found = Tree(tmp_path, files).told("net", "ioctl(SIOCSIFFLAGS)", errno.EPERM)
+    assert found.why.startswith(UNKNOWN)
+
+
+def test_ubuntu_seen_from_outside(tmp_path: Path) -> None:
+    """As with PY_UNSHARE_ON_ERROR=warn, where a child has met the refusal."""
+    files = {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}
+    found = Tree(tmp_path, files).told("net", "ioctl(SIOCSIFFLAGS)", errno.EPERM)
+    assert found.why.endswith(" a user namespace without any power in it")
+
+
 def test_selinux(tmp_path: Path) -> None:
     files = {
         "/sys/fs/selinux/enforce": "1",
@@ -668,6 +707,44 @@ def test_selinux(tmp_path: Path) -> None:
     }
     found = Tree(tmp_path, files).told("user", "unshare(CLONE_NEWUSER)", errno.EACCES)
     assert found.why.startswith("SELinux is enforcing, and this process runs as 'system_u:")
+
+
+@pytest.mark.parametrize(
+    ("number", "limit", "cure"),
+    [
+        (errno.EMFILE, "Max open files            16    4096    files", "ulimit -n 1024"),
+        (errno.ENOMEM, "Max address space         999   999     bytes", "ulimit -v unlimited"),
+    ],
+)
+def test_limits_of_the_process(tmp_path: Path, number: int, limit: str, cure: str) -> None:
+    tree = Tree(tmp_path, {"/proc/self/limits": f"Limit  Soft Limit  Hard Limit  Units\n{limit}\n"})
+    assert tree.told("net", "socket(AF_INET)", number).cure == cure
+
+
+def test_a_read_only_proc(tmp_path: Path) -> None:
+    mounts = "27 1 254:0 / / rw - ext4 /dev/vda rw\n22 27 0:21 / /proc ro,nosuid - proc proc rw\n"
+    tree = Tree(tmp_path, {"/proc/self/mountinfo": mounts})
+    found = tree.told("user", "/proc/self/setgroups", errno.EROFS)
+    assert found.why == "/proc is mounted read-only"
+    found = tree.told("proc", "mount(/proc)", errno.EPERM, text="user,pid")
+    assert found.why == "/proc is mounted read-only, as in a container"
+
+
+def test_nothing_to_show_a_fresh_one_by(tmp_path: Path) -> None:
+    found = Tree(tmp_path, {}).told("proc", "mount(/proc)", errno.EPERM, text="user,pid")
+    assert found.why == "no /proc is mounted here to begin with"
+
+
+def test_joining_a_user_namespace_of_others(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, {"/run/user-namespace": ""})
+    text = "user=/run/user-namespace"
+    found = tree.told(f"user={text!r}", "setns(/run/user-namespace)", errno.EPERM, text)
+    assert found.why.startswith("a user namespace lets in its owner, ")
+
+
+def test_no_file(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, {})
+    assert tree.told("uts='/a'", "open(/a)", errno.ENOENT, "uts=/a").cure.startswith("lsns -t uts ")
 
 
 # The same with the kernel's part played by strace, from the system call to the exit status.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     check.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     chosen = parser.parse_args(arguments)
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths need not suit the terminal
     style = doctor.Style.of(sys.stdout)
     if chosen.command == "check":
         if "\0" in chosen.list:

@@ -137,7 +137,11 @@ class Case:
 
     def list_with_user(self) -> str:
         """Return the list with ``user`` added, as a shell wants it."""
-        return f"PY_UNSHARE={show('user,' + self.text, 200)}"
+        text = f"user,{self.text}"
+        if not text.isprintable() or len(text) > 200:
+            return f"PY_UNSHARE={show(text)}"
+        quoted = text.replace("'", "'\\''")
+        return f"PY_UNSHARE='{quoted}'"
 
 
 UNSHARE_CALLS = {
@@ -335,8 +339,7 @@ def apparmor(case: Case) -> "Finding":
     restricted = machine.exists(path) and machine.read(path) in ("1", "")
     asked = case.plan.user is not None
     first = case.unshared == "user" and not machine.capable()
-    root = machine.read("/proc/self/uid_map").split()[1:2] == ["0"]  # by root, or by nobody yet
-    later = case.unshared != "user" and not root
+    later = case.unshared != "user" and machine.outer_uid() != 0  # root is not restricted
     if name == "unprivileged_userns" or (
         restricted and asked and (first or later) and mode != "(enforce)"
     ):

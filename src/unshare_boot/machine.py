@@ -131,11 +131,18 @@ class Machine:
 
     def mapped(self, kind: str, number: int) -> bool:
         """Tell whether an id has a place in the process's user namespace; ``kind``: uid or gid."""
+        return self._outer(kind, number) is not None
+
+    def outer_uid(self) -> "int | None":
+        """Return the process's uid outside its user namespace, or None where it is not mapped."""
+        return self._outer("uid", self.ids()[0])
+
+    def _outer(self, kind: str, number: int) -> "int | None":
         for line in self.read(f"/proc/self/{kind}_map").splitlines():
-            first, _, count = map(int, line.split())
-            if first <= number < first + count:
-                return True
-        return False
+            inner, outer, count = map(int, line.split())
+            if inner <= number < inner + count:
+                return outer + number - inner
+        return None
 
     def threads(self) -> int:
         """Return how many threads the process has; 0 where that is not to be found out."""
