@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +42,7 @@ def state():
         "ids": [os.getresuid(), os.getresgid(), os.getgroups()],
         "maps": [read("/proc/self/" + name) for name in ("uid_map", "gid_map", "setgroups")],
         "status": [line for line in read("/proc/self/status").splitlines()
-                   if line.startswith(("Cap", "NoNew", "SigB", "SigI", "SigC", "Umask", "Threads"))],
+                   if line.startswith(("Cap", "NoNew", "SigBlk", "SigIgn", "SigCgt", "Threads"))],
         "mounts": read("/proc/self/mountinfo"),
         "hostname": os.uname().nodename,
         "environment": {k: v for k, v in os.environ.items() if k != "PY_UNSHARE_ON_ERROR"},
@@ -170,6 +172,29 @@ def test_a_list_that_can_be_had(newest: Python, unshare: str) -> None:
         each["mounts"] = [line.split(" - ")[1] for line in each["mounts"].splitlines()]
         assert each["environment"].pop("PY_UNSHARE_ACTIVE")
     assert seen[0] == seen[1]
+
+
+@pytest.mark.parametrize("driver", ["pasta", "slirp4netns"])
+def test_a_rehearsal_with_a_way_out(newest: Python, workdir: Path, driver: str) -> None:
+    """The port that it publishes is free again for the program's own."""
+    require_tool(driver)
+    as_root = os.getuid() == 0  # for whom alone /dev/net/tun is, on some machines
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    code = (
+        "import socket; server = socket.create_server(('0.0.0.0', 80)); print('ready', flush=True);"
+        "connection, _ = server.accept(); connection.sendall(b'from inside'); connection.close()"
+    )
+    unshare = f"user,net={driver},mount,publish={port}:80"
+    for env in (WARN, {"PY_UNSHARE_ON_ERROR": "abort"}):
+        with newest.popen(code, unshare=unshare, env=env, as_root=as_root) as child:
+            assert child.stdout and child.stderr
+            assert child.stdout.readline() == "ready\n", child.stderr.read()
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                assert connection.makefile().read() == "from inside"
+            assert child.wait() == 0
+            assert child.stderr.read() == ""
 
 
 def test_nothing_is_left_of_a_rehearsal_outside(newest: Python) -> None:

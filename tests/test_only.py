@@ -30,6 +30,7 @@ def place(workdir: Path, session: Session) -> Path:
     (workdir / "a module" / "__main__.py").write_text(WHO)
     (workdir / "package").mkdir()
     (workdir / "package" / "__init__.py").touch()
+    (workdir / "link").symlink_to("package")
     (workdir / "package" / "__main__.py").write_text(WHO)
     (workdir / "package" / "part.py").write_text(WHO)
     with zipfile.ZipFile(workdir / "program.pyz", "w") as archive:
@@ -68,6 +69,8 @@ NAMED: list[tuple[list[str], str]] = [
     (["-Xdev", "-Wignore", "-m", "manage", "-m", "x"], "manage"),
     (["-W", "m", "-X", "m", "-Esm", "manage"], "manage"),
     (["-BWm", "-mmanage"], "manage"),
+    (["-Xmm", "-X", "-mx", "-W", "ignore:-mx", "-m", "manage"], "manage"),
+    (["link/"], "link"),
     (["--check-hash-based-pycs", "always", "-m", "manage"], "manage"),
     (["-m", "package"], "package"),
     (["-m", "package.part"], "package.part"),

@@ -406,6 +406,14 @@ def test_root_gives_up_capabilities_alone(threaded_newest: Python) -> None:
     assert told == "['0000000000000000']\n"
 
 
+def test_an_interpreter_that_is_out_of_sight_inside(own: Python) -> None:
+    """It cannot be executed once more then: refused, and nothing of the program runs."""
+    unshare = f"user,tmpfs={own.venv}"
+    done = own.run("print('user code')", unshare=unshare)
+    assert (done.status, done.stdout) == (125, "")
+    assert f"execve({own.executable}): No such file or directory" in done.stderr
+
+
 def test_joining(threaded_newest: Python, newest: Python) -> None:
     with newest.hold("user,net") as pid:
         unshare = f"user=/proc/{pid}/ns/user,net=/proc/{pid}/ns/net"
@@ -538,7 +546,9 @@ print("not reached")
 """
 
 
-@pytest.mark.parametrize("how", ["-c", "-m", "script", "directory", "stdin", "thread", "atexit"])
+@pytest.mark.parametrize(
+    "how", ["-c", "-m", "script", "directory", "stdin", "thread", "atexit", "site"]
+)
 def test_a_program_that_runs_is_never_started_again(
     newest: Python, workdir: Path, how: str
 ) -> None:
@@ -550,6 +560,11 @@ def test_a_program_that_runs_is_never_started_again(
     elif how == "atexit":
         body = "\n".join("    " + line for line in LATE.splitlines())
         text = f"import atexit, os, threading\ndef body():\n{body}\natexit.register(body)\n"
+    elif how == "site":  # which runs the .pth files again, now for a program that has begun
+        text = text.replace(
+            "import unshare_boot\nunshare_boot.boot()", "del sys.modules['site']; import site"
+        )
+        assert "import site" in text
     (workdir / "late.py").write_text(text)
     (workdir / "late").mkdir()
     (workdir / "late" / "__main__.py").write_text(text)
@@ -674,12 +689,12 @@ def test_a_child_of_an_early_pth_file(own: Python) -> None:
     """It is started once more in the last interpreter: inside, and left as it is."""
     (own.site_packages / "a_child.pth").write_text(
         "import os, subprocess, sys; os.environ.pop('FIRST', None) and print(subprocess.run("
-        "[sys.executable, '-c', 'import os; print(os.environ.get(\"PY_UNSHARE\"), "
+        "[sys.executable + '3', '-c', 'import os; print(os.environ.get(\"PY_UNSHARE\"), "
         'open("/proc/self/comm").read(), os.stat("/proc/self/ns/net").st_ino)\'],'
         "capture_output=True, text=True).stdout, flush=True)\n"
     )
     told = own.run("pass", unshare="user,net", env={"FIRST": "1"}).ok().split()
     # Twice: beside the interpreter that starts over, the child isolates itself.
     assert told[0::3] == ["None", "None"]
-    assert told[1::3] == ["python", "python"]
+    assert told[1::3] == ["python3", "python3"]
     assert all(int(inode) != namespace_inode("self", "net") for inode in told[2::3])

@@ -84,9 +84,7 @@ def _module(arguments: "list[str]") -> str:
     """Return what follows ``-m`` among the interpreter's own options, as Python/getopt.c reads."""
     rest = iter(arguments[1:])
     for argument in rest:
-        if argument == "--check-hash-based-pycs":
-            next(rest, None)
-        elif argument[:2] != "--":
+        if argument[:1] == "-" and argument[:2] != "--":
             for at, letter in enumerate(argument[1:], 2):
                 if letter == "m":
                     return argument[at:] or next(rest, "")

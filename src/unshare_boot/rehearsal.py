@@ -124,6 +124,10 @@ def _try(plan: "Plan", writer: int) -> None:
     try:
         from .namespaces import enter
 
+        if plan.net in ("pasta", "slirp4netns"):
+            from . import outbound
+
+            outbound.held = writer  # so that the ports are free again when reading comes to an end
         enter(plan)
         answer = ENTERED
     except BaseException as error:
