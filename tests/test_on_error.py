@@ -250,6 +250,17 @@ def test_a_broken_install_is_no_refusal_of_the_kernel(
     assert (done.status, done.stdout) == (125, "")
 
 
+def test_a_child_that_ends_without_an_answer(
+    newest: Python, session: Session, workdir: Path
+) -> None:
+    python = session.fresh(session.variant(newest), workdir / "venv")
+    (python.site_packages / "unshare_boot" / "mounts.py").write_text("import os; os._exit(0)\n")
+    shutil.rmtree(python.site_packages / "unshare_boot" / "__pycache__")
+    done = python.run("print('user code')", unshare="user,tmpfs=/mnt", env=WARN)
+    assert (done.status, done.stdout) == (125, "")
+    assert "ended without an answer" in done.stderr
+
+
 def test_a_standard_error_that_takes_no_warning(newest: Python, workdir: Path) -> None:
     for redirection in ("2>&-", "2>/dev/full"):
         argv: list[Argument] = ["sh", "-c", f'exec "$0" -c "$1" {redirection}']

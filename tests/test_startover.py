@@ -400,10 +400,34 @@ def test_root_without_a_user_namespace(threaded_newest: Python, newest: Python) 
     assert plain.startswith("('net', 'mount', 'uts')")
 
 
+@pytest.mark.parametrize("unshare", ["user=all", "user=all,net,caps=keep", "net,caps=none", "pid"])
+def test_lists_of_root(newest: Python, threaded_newest: Python, place: Path, unshare: str) -> None:
+    require_root()
+    seen = []
+    for python in (newest, threaded_newest):
+        argv: list[Argument] = [python.executable, "report.py", "capabilities"]
+        told = report(python.root, argv, env={"PY_UNSHARE": unshare}, cwd=place)
+        seen.append({name: told[name] for name in ("capabilities", "privileges", "child", "ours")})
+    assert seen[0] == seen[1]
+
+
 def test_root_gives_up_capabilities_alone(threaded_newest: Python) -> None:
     code = "print([l.split()[1] for l in open('/proc/self/status') if l.startswith('CapPrm')])"
     told = threaded_newest.run(code, unshare="caps=none", as_root=True).ok()
     assert told == "['0000000000000000']\n"
+
+
+def test_an_interpreter_that_may_not_be_read(own: Python, place: Path) -> None:
+    """Its process is not dumpable, so that files of /proc/self are root's."""
+    require_root()
+    unreadable = own.executable.parent / "python-unreadable"
+    shutil.copy(own.executable.resolve(), unreadable)
+    unreadable.chmod(0o711)
+    os.chown(unreadable, 0, 0)
+    argv: list[Argument] = [unreadable, "-c", "open('/proc/self/environ')"]
+    assert "PermissionError" in own.user.run(argv).stderr
+    env = {"BYTES": "\udcff", "LANG": "C"}
+    assert_same(own, [unreadable, "report.py", "\udcff"], cwd=place, env=env, but="threads")
 
 
 def test_an_interpreter_that_is_out_of_sight_inside(own: Python) -> None:
@@ -651,6 +675,17 @@ def test_an_embedding_program_with_threads(
     assert "3 threads" in done.stderr
     for way_out in ("boot()", "unshare()", "unshare --"):
         assert way_out in done.stderr
+
+
+def test_an_embedding_program_with_threads_that_may_go_on(
+    newest_shared: Python, embedding: Path
+) -> None:
+    env = {"PY_UNSHARE": "user,net", "PY_UNSHARE_ON_ERROR": "warn"}
+    code = "import os; print('PY_UNSHARE' in os.environ, 'PY_UNSHARE_ACTIVE' in os.environ)\n"
+    done = run_embedded(newest_shared, embedding, 2, code + INODES, **env)
+    ours = f"{namespace_inode('self', 'user')} {namespace_inode('self', 'net')}"
+    assert (done.returncode, done.stdout) == (0, f"False False\n{ours}\n")
+    assert done.stderr.count("un-isolated") == 1
 
 
 def test_only_names_the_embedding_program(newest_shared: Python, embedding: Path) -> None:

@@ -224,8 +224,12 @@ def _environment(text: str) -> "dict[bytes, bytes]":
 
 
 def _initial_environment() -> "dict[bytes, bytes]":
+    try:
+        entries = _read("/proc/self/environ").split(b"\0")
+    except PermissionError:  # the file is root's where a process is not dumpable, proc(5)
+        return dict(os.environb)
     environment: dict[bytes, bytes] = {}
-    for entry in _read("/proc/self/environ").split(b"\0"):
+    for entry in entries:
         name, equals, value = entry.partition(b"=")
         if equals and name:
             environment.setdefault(name, value)
