@@ -19,6 +19,8 @@ from unshare_boot.spec import READERS
 if TYPE_CHECKING:
     from harness import Finished, Session
 
+TROUBLESHOOTING = Path(__file__).parent.parent / "docs" / "troubleshooting.md"
+
 DOCTOR = ["-m", "unshare_boot"]
 
 LIMITED = ["unshare", "--user", "--map-root-user", "sh", "-ec"]
@@ -223,6 +225,9 @@ def test_check(each: Python) -> None:
     refused = each.run("pass", unshare="net").stderr.splitlines()
     assert (bad.status, bad.stdout.splitlines()[0]) == (1, "no   PY_UNSHARE='net'")
     assert bad.stdout.splitlines()[1:] == refused[1:]
+    page = TROUBLESHOOTING.read_text(encoding="utf-8")
+    assert f"$ unshare-boot check user,net\n{good.stdout}" in page
+    assert f"$ unshare-boot check net\n{bad.stdout}" in page
     shown = each.run(DOCTOR)
     assert shown.status == 0
     assert shown.stdout.startswith(f"unshare-boot {__version__}, Python {each.version[0]}.")

@@ -208,7 +208,8 @@ def not_quite_linux(case: Case) -> "Finding":
         )
     if "microsoft" in signs and release.startswith(("4.4.", "3.4.")):
         return (
-            f"the kernel here is WSL 1 ({release}), which is without namespaces; WSL 2 has them",
+            f"the kernel here is WSL 1 ({release}), which has no user or network namespaces; WSL 2 "
+            "has",
             "wsl.exe --set-version DISTRIBUTION 2",
         )
     return None
