@@ -724,6 +724,12 @@ def test_limits_of_the_process(tmp_path: Path, number: int, limit: str, cure: st
     assert tree.told("net", "socket(AF_INET)", number).cure == cure
 
 
+@pytest.mark.parametrize("call", ["unshare(CLONE_NEWNS)", "mount(/mnt)"])
+def test_too_many_mounts(tmp_path: Path, call: str) -> None:
+    tree = Tree(tmp_path, {"/proc/sys/fs/mount-max": "1", "/proc/sys/user/max_mnt_namespaces": "9"})
+    assert tree.told("mount", call, errno.ENOSPC).cure == "sudo sysctl -w fs.mount-max=2"
+
+
 def test_a_read_only_proc(tmp_path: Path) -> None:
     mounts = "27 1 254:0 / / rw - ext4 /dev/vda rw\n22 27 0:21 / /proc ro,nosuid - proc proc rw\n"
     tree = Tree(tmp_path, {"/proc/self/mountinfo": mounts})

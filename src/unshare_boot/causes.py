@@ -21,20 +21,9 @@ from errno import (
     errorcode,
 )
 
+from .join import FLAGS
 from .machine import CAP_SETFCAP, MOUNT_CALLS, Machine
-from .namespaces import (
-    CLONE_NEWCGROUP,
-    CLONE_NEWIPC,
-    CLONE_NEWNET,
-    CLONE_NEWNS,
-    CLONE_NEWPID,
-    CLONE_NEWTIME,
-    CLONE_NEWUSER,
-    CLONE_NEWUTS,
-    FILES,
-    NAMESPACES,
-    Plan,
-)
+from .namespaces import CLONE_NEWUSER, FILES, NAMESPACES, Plan
 from .spec import show
 
 TYPE_CHECKING = False
@@ -42,17 +31,6 @@ if TYPE_CHECKING:
     from typing import Callable, Union
 
     Finding = Union[tuple[str, str], None]
-
-FLAGS = {
-    "user": CLONE_NEWUSER,
-    "net": CLONE_NEWNET,
-    "mount": CLONE_NEWNS,
-    "uts": CLONE_NEWUTS,
-    "ipc": CLONE_NEWIPC,
-    "cgroup": CLONE_NEWCGROUP,
-    "time": CLONE_NEWTIME,
-    "pid": CLONE_NEWPID,
-}
 
 # The kernel that each came with, and the option that it is built with: namespaces(7).
 KERNELS = {
@@ -409,6 +387,19 @@ def limits(case: Case) -> "Finding":
     )
 
 
+def too_many_mounts(case: Case) -> "Finding":
+    """A mount namespace holds so many mounts, those copied into a new one included: mount(2)."""
+    mounting = case.unshared == "mount" or case.call.startswith(("mount(", "move_mount("))
+    most = case.machine.number("/proc/sys/fs/mount-max")
+    count = len(case.machine.mounts())
+    if case.errno != ENOSPC or not mounting or most is None or count < most:
+        return None
+    return (
+        f"there are {count} mounts, and fs.mount-max allows {most} in a mount namespace",
+        f"sudo sysctl -w fs.mount-max={2 * count}",
+    )
+
+
 def joining(case: Case) -> "Finding":
     """Who may join a namespace: setns(2), and ptrace(2) for the files of /proc/PID/ns."""
     machine, path = case.machine, getattr(case.plan, case.item, None)
@@ -644,6 +635,7 @@ CAUSES: "tuple[Callable[[Case], Finding], ...]" = (
     chroot,
     unmapped,
     switched_off,
+    too_many_mounts,
     limits,
     joining,
     needs_user,
