@@ -436,6 +436,34 @@ def test_a_missing_program(newest: Python, workdir: Path) -> None:
         assert PACKAGES[program] in f"{found.what} {found.cure}"
 
 
+# A /dev with what most programs need; the tests add /dev/net.
+SMALL_DEV = """
+mount -t tmpfs none /mnt
+for name in null zero random urandom; do
+    : > /mnt/$name
+    mount --bind /dev/$name /mnt/$name
+done
+mount --rbind /mnt /dev
+"""
+
+SOMEBODY_ELSES = "mkdir /dev/net; : > /dev/net/tun; mount --bind /etc/shadow /dev/net/tun"
+
+
+@pytest.mark.parametrize("program", ["pasta", "slirp4netns"])
+@pytest.mark.parametrize(
+    ("setup", "why"),
+    [
+        ("", "there is no /dev/net/tun"),
+        (SOMEBODY_ELSES, "this user may not open /dev/net/tun"),
+    ],
+    ids=["missing", "forbidden"],
+)
+def test_no_tun(newest: Python, program: str, setup: str, why: str) -> None:
+    require_tool(program)
+    wrapper = [*OWN, *shell(SMALL_DEV + setup)]
+    assert told(run(newest, f"user,net={program}", wrapper)).why == why
+
+
 # Clocks.
 
 

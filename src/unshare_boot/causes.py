@@ -227,6 +227,21 @@ def missing_program(case: Case) -> "Finding":
     return None
 
 
+def no_tun(case: Case) -> "Finding":
+    """What pasta(1) and slirp4netns(1) make their interface of."""
+    machine, path = case.machine, "/dev/net/tun"
+    if case.item != "net" or case.call or "tun" not in case.reason:
+        return None
+    if not machine.exists(path):
+        return (
+            f"there is no {path}",
+            "sudo modprobe tun; for a container: docker run --device /dev/net/tun ...",
+        )
+    if not machine.writable(path):
+        return f"this user may not open {path}", f"sudo chmod 0666 {path}"
+    return None
+
+
 def seccomp(case: Case) -> "Finding":
     """A filter of whoever started this process answers in the kernel's place: seccomp(2)."""
     name = case.call.partition("(")[0]
@@ -631,6 +646,7 @@ CAUSES: "tuple[Callable[[Case], Finding], ...]" = (
     not_quite_linux,
     no_such_namespace,
     missing_program,
+    no_tun,
     seccomp,
     chroot,
     unmapped,

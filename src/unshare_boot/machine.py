@@ -74,6 +74,10 @@ class Machine:
             return False
         return True
 
+    def writable(self, path: str) -> bool:
+        """Tell whether this user may read and write a file."""
+        return os.access(self.path(path), os.R_OK | os.W_OK)
+
     def owner(self, path: str) -> "int | None":
         """Return the uid that owns a file, or None where that is not to be found out."""
         try:
