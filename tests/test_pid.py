@@ -12,7 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -100,10 +102,10 @@ def with_argument(text: str) -> list[int]:
 
 @contextlib.contextmanager
 def started(
-    python: Python, code: str, unshare: str = "user,pid", **options: object
+    python: Python, code: str, unshare: str = "user,pid", **options: Any
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a program that says that it is ready."""
-    with python.popen(code, unshare=unshare, **options) as child:  # type: ignore[arg-type]
+    with python.popen(code, unshare=unshare, **options) as child:
         assert child.stdout and child.stderr
         line = child.stdout.readline()
         assert line == "ready\n", f"{line}{child.stderr.read()}"
@@ -288,7 +290,8 @@ def test_signal_mask_and_dispositions_are_untouched(python: Python) -> None:
         "print(*[line for line in lines if line[:4] in ('SigP', 'ShdP', 'SigB', 'SigI', 'SigC')]); "
         "sys.exit(7)"
     )
-    for options in ({}, {"preexec_fn": prepare, "restore_signals": False}):
+    changed: dict[str, Any] = {"preexec_fn": prepare, "restore_signals": False}
+    for options in ({}, changed):
         bare = python.run(code, **options)
         done = python.run(code, unshare="user,pid", **options)
         assert (bare.status, done.status, done.stdout) == (7, 7, bare.stdout)
@@ -347,8 +350,7 @@ def test_stop_and_go_on(newest: Python, how: str) -> None:
 @contextlib.contextmanager
 def job(python: Python, code: str) -> Iterator[subprocess.Popen[str]]:
     """As a shell with job control starts it: a group of its own, in the shell's session."""
-    options = {"start_new_session": False, "preexec_fn": os.setpgrp}
-    with started(python, code, **options) as child:
+    with started(python, code, start_new_session=False, preexec_fn=os.setpgrp) as child:
         try:
             yield child
         finally:
@@ -498,10 +500,13 @@ def test_supervisor_and_init_hold_nothing_of_the_program(newest: Python, workdir
             directory = Path(f"/proc/{pid}/fd")
             return {os.readlink(entry) for entry in directory.iterdir()}
 
+        def nothing_shared(pid: int) -> bool:
+            return not open_files(pid) & theirs
+
         theirs = open_files(program)
         assert str(path) in theirs
         for pid in (supervisor, init):
-            until(lambda pid=pid: not open_files(pid) & theirs, "a descriptor is held open")
+            until(partial(nothing_shared, pid), "a descriptor is held open")
 
 
 def test_supervisor_and_init_are_light(python: Python) -> None:

@@ -38,7 +38,7 @@ LAST_DESCRIPTOR = 2**31 - 1
 SI_QUEUE = -1  # what sigqueue(3) sends, which cannot address a group
 SI_USER = 0  # si_code is at most this where a process has sent the signal, sigaction(2)
 FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a signal together
-YES, NO = b"y", b"n"
+HERE = b"!"
 
 EVERY = signal.valid_signals()
 QUESTION = signal.SIGRTMAX  # it queues, and is delivered after all others, signal(7)
@@ -100,6 +100,7 @@ class Init:
         By the C library's fork, not Python's: init runs no code of the program's, so none of its
         fork handlers either.
         """
+        self.credit: dict[int, int] = {}
         questions, self.questions = os.pipe()
         self.answers, answers = os.pipe()
         try:
@@ -120,18 +121,26 @@ class Init:
         """Let it see that the supervisor lives, which it waits for once."""
         try:
             os.read(self.answers, 1)
-            os.write(self.questions, YES)
+            os.write(self.questions, HERE)
         except OSError:  # init is dead, and with it the program
             pass
 
     def had(self, number: int) -> bool:
-        """Return whether init has just had this signal as well, and so the program."""
+        """Return whether init has had this signal as well, and so the program.
+
+        If this process is behind, there is more than one of its kind: then init's count is good
+        for those that wait here, too. Real-time signals are counted; of the others, one that waits
+        stands for any number (signal(7)).
+        """
         try:
             os.write(self.questions, bytes((number,)))
             call("sigqueue", self.pid, QUESTION, 0)
-            return os.read(self.answers, 1) == YES
-        except OSError:  # init is dead, and with it the program
+            count = self.credit.pop(number, 0) + ord(os.read(self.answers, 1))
+        except (OSError, TypeError):  # init is dead, and with it the program
             return False
+        if count > 1 and number in signal.sigpending():
+            self.credit[number] = count - 1 if number >= signal.SIGRTMIN else 1
+        return count > 0
 
     def end(self) -> None:
         """Kill it; the kernel ends all others inside first (pid_namespaces(7))."""
@@ -152,7 +161,7 @@ def be_init(questions: int, answers: int) -> "NoReturn":
 
     Args:
         questions: where the supervisor writes the number of a signal, to ask about it.
-        answers: where to write YES or NO.
+        answers: where to write how often it has come since the last such question.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     call("prctl", PR_SET_NAME, b"unshare-init")
@@ -160,7 +169,7 @@ def be_init(questions: int, answers: int) -> "NoReturn":
     os.chdir("/")
     call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
     # Had the supervisor died before that call, this would go on for ever: so it has to answer.
-    os.write(answers, YES)
+    os.write(answers, HERE)
     if not os.read(questions, 1):
         os._exit(REFUSED)
     os.set_blocking(questions, False)
@@ -176,10 +185,9 @@ def be_init(questions: int, answers: int) -> "NoReturn":
             asked = os.read(questions, 1)[0]
         except BlockingIOError:  # not from the supervisor
             continue
-        fresh = [when for when in times.get(asked, ()) if monotonic() - when < FRESH]
-        # Real-time signals queue and are counted; of the others one stands for many, signal(7).
-        times[asked] = fresh[1:] if asked >= signal.SIGRTMIN else []
-        os.write(answers, YES if fresh else NO)
+        since = monotonic() - FRESH
+        fresh = [when for when in times.pop(asked, ()) if when > since]
+        os.write(answers, bytes((min(len(fresh), 255),)))
 
 
 def pass_gate(gate: int, lifeline: bool) -> None:
