@@ -417,6 +417,22 @@ def test_root_gives_up_capabilities_alone(threaded_newest: Python) -> None:
     assert told == "['0000000000000000']\n"
 
 
+def test_boot_called_by_sitecustomize(own: Python, place: Path) -> None:
+    for name in ("unshare_boot.pth", "unshare_boot.start"):
+        (own.site_packages / name).unlink(missing_ok=True)
+    text = "import unshare_boot; unshare_boot.boot()\n"
+    (own.site_packages / "sitecustomize.py").write_text(text)
+    assert_same(own, [own.executable, "report.py", "x"], cwd=place)
+
+
+def test_long_values(threaded_newest: Python) -> None:
+    """The longest list that a variable can hold, and as much environment as comes with it."""
+    unshare = "user,net".ljust(131072 - len("PY_UNSHARE=") - 1)
+    env = {f"LONG{number}": "x" * 131000 for number in range(8)}
+    code = "import os, unshare_boot; print(unshare_boot.active(), len(os.environ['LONG7']))"
+    assert threaded_newest.run(code, unshare=unshare, env=env).ok() == "('user', 'net') 131000\n"
+
+
 def test_an_interpreter_that_may_not_be_read(own: Python, place: Path) -> None:
     """Its process is not dumpable, so that files of /proc/self are root's."""
     require_root()

@@ -171,6 +171,7 @@ def run(session: Session, tools: Path, index: Index, project: Path, command: str
     ("command", "without"),
     [
         ("PY_UNSHARE=user,net PY_UNSHARE_ONLY=pytest nox", "nox"),
+        ("nox -s offline", None),
         ("PY_UNSHARE=user,net PY_UNSHARE_ONLY=pytest tox run -e tests", "tox run -e tests"),
         ("tox run -e offline", None),
     ],
