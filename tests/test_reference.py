@@ -8,51 +8,23 @@ from pathlib import Path
 import pytest
 
 from harness import Python, require_root, require_tool
+from harness.console import Command, as_user, blocks, commands, run
 from harness.session import PROJECT
 
-TEXT = (PROJECT / "docs" / "reference.md").read_text()
-BLOCKS = re.findall(r"^```console\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PAGE = PROJECT / "docs" / "reference.md"
+TEXT = PAGE.read_text()
+BLOCKS = [block.text for block in blocks(PAGE) if block.language == "console"]
+CASES = [command for block in BLOCKS for command in commands(block)]
 
 
-def split(block: str) -> list[tuple[str, str, str]]:
-    """The commands of a block: prompt, text, and what it prints."""
-    commands: list[tuple[str, str, str]] = []
-    for line in block.splitlines():
-        if line[:2] in ("$ ", "# "):
-            commands.append((line[0], line[2:], ""))
-        elif line[:2] == "> ":
-            prompt, text, _ = commands[-1]
-            commands[-1] = (prompt, f"{text}\n{line[2:]}", "")
-        else:
-            prompt, text, output = commands[-1]
-            commands[-1] = (prompt, text, f"{output}{line}\n")
-    return commands
-
-
-def runs(block: str) -> list[tuple[str, str, str]]:
-    """The commands that go to one shell each: those in a row that have the same prompt."""
-    joined: list[tuple[str, str, str]] = []
-    for prompt, text, output in split(block):
-        if joined and joined[-1][0] == prompt:
-            _, before, printed = joined[-1]
-            joined[-1] = (prompt, f"{before}\n{text}", printed + output)
-        else:
-            joined.append((prompt, text, output))
-    return joined
-
-
-CASES = [run for block in BLOCKS for run in runs(block)]
-
-
-@pytest.mark.parametrize(("prompt", "text", "output"), CASES, ids=[case[1] for case in CASES])
-def test_it_prints_that(newest: Python, workdir: Path, prompt: str, text: str, output: str) -> None:
-    user = newest.user
-    script = f'exec 2>&1\nPATH="{newest.executable.parent}:$PATH"\n{text}'
+@pytest.mark.parametrize("command", CASES, ids=[case.text for case in CASES])
+def test_it_prints_that(newest: Python, workdir: Path, command: Command) -> None:
+    user, path, text, output = newest.user, newest.executable.parent, command.text, command.output
     if "ip " in text:
         require_tool("ip")
-    if prompt == "#":
+    if command.prompt == "#":
         require_root()
-        done = newest.root.run(["sh", "-c", script], cwd=workdir)
+        done = run(command, newest.root, path, workdir)
     elif "user=auto" in text:
         require_root()
         require_tool("newuidmap")
@@ -66,19 +38,12 @@ def test_it_prints_that(newest: Python, workdir: Path, prompt: str, text: str, o
             done
             exec setpriv --reuid {user.uid} --regid {user.gid} --clear-groups sh -c "$1"
         """
-        command = ["unshare", "--mount", "sh", "-c", outer, "sh", script]
-        done = newest.root.run(command, cwd=workdir)
+        as_me = f'exec 2>&1\nPATH="{path}:$PATH"\n{text}'
+        done = newest.root.run(["unshare", "--mount", "sh", "-c", outer, "sh", as_me], cwd=workdir)
     else:
-        done = user.run(["sh", "-c", script], cwd=workdir)
+        done = run(command, user, path, workdir)
     assert done.stderr == ""
     assert done.stdout == as_user(output, user.uid, user.gid)
-
-
-def as_user(output: str, uid: int, gid: int) -> str:
-    """The page's 1000 is this user's number; the kernel right-aligns it in a map."""
-    output = output.replace("         0       1000 ", f"         0 {uid:>10} ")
-    output = output.replace("1000 1000\n", f"{uid} {gid}\n")
-    return re.sub(r"^1000 ", f"{uid} ", output.replace("7 1000\n", f"7 {gid}\n"))
 
 
 def test_every_item_has_its_section() -> None:
