@@ -182,8 +182,9 @@ def test_each_signal_arrives_once(oldest: Python, newest: Python) -> None:
 
 def test_each_signal_to_the_process_group_arrives_once(oldest: Python, newest: Python) -> None:
     choice = random.Random(4)
+    numbers = [number for number in CATCHABLE if number != signal.SIGUSR1]
     for python in (oldest, newest):
-        sent = CATCHABLE + [choice.choice(CATCHABLE) for _ in range(200)]
+        sent = numbers + [choice.choice(numbers) for _ in range(200)]
         with started(python, LISTENER) as child:
             for number in sent:
                 os.killpg(child.pid, number)
