@@ -45,18 +45,19 @@ class Machine:
         (self.directory / name).write_text(text)
 
     def run(
-        self, code: str | list[str | Path], unshare: str, path: str = "", before: str = ""
+        self, code: str | list[str | Path], unshare: str, path: str = "", ignored: str = ""
     ) -> Finished:
-        """Run a program text, or a command line, as the user; `before` is for the shell."""
+        """Run a program text, or a command line, as the user, with a signal that is ignored."""
         uid, gid = self.python.user.uid, self.python.user.gid
         script = f"""
             for name in passwd subuid subgid; do
                 mount --bind {self.directory}/$name /etc/$name || exit 1
             done
-            {before}
             exec setpriv --reuid {uid} --regid {gid} --clear-groups env "$@"
         """
         environment = [f"PY_UNSHARE={unshare}", *([f"PATH={path}"] if path else [])]
+        if ignored:
+            environment.insert(0, f"--ignore-signal={ignored}")
         outer = [require_tool("unshare"), "--mount", "sh", "-c", script, "sh", *environment]
         command = self.python.command(code) if isinstance(code, str) else code
         return self.python.root.run([*outer, *command])
@@ -192,7 +193,7 @@ def test_files_of_other_ids(machine: Machine) -> None:
 
 
 LEFT = """
-import os, glob
+import glob, os, signal
 print(sum((open(path).read().split() for path in glob.glob("/proc/self/task/*/children")), []))
 try:
     os.waitpid(-1, os.WNOHANG)
@@ -200,18 +201,22 @@ except ChildProcessError:
     print("no child")
 # Above standard error, only what it takes to look.
 print([fd for fd in range(3, 100) if os.path.exists(f"/proc/self/fd/{fd}")])
+print(signal.getsignal(signal.SIGCHLD).name)
 """
 
 
-@pytest.mark.parametrize("before", ["", "trap '' CHLD"])
-def test_the_helper_leaves_nothing(machine: Machine, before: str) -> None:
+@pytest.mark.parametrize("ignored", ["", "CHLD"])
+def test_the_helper_leaves_nothing(machine: Machine, ignored: str) -> None:
     """Also where the kernel reaps children by itself, since SIGCHLD is ignored."""
     machine.write("subuid", "tess:100000:10\n")
     machine.write("subgid", "tess:100000:10\n")
-    expected = "[]\nno child\n[]\n"
-    assert machine.run(LEFT, "user=auto", before=before).ok() == expected
-    done = machine.run("", "user=auto,net=/nonexistent", before=before)
-    assert done.status == 125
+    disposition = "SIG_IGN" if ignored else "SIG_DFL"
+    done = machine.run(LEFT, "user=auto", ignored=ignored)
+    assert done.ok() == f"[]\nno child\n[]\n{disposition}\n"
+    done = machine.run("print('user code')", "user,map-users=1:200000:4", ignored=ignored)
+    assert (done.status, done.stdout) == (125, "")
+    assert "what: map-users: newuidmap: uid range" in done.stderr
+    assert "child" not in done.stderr
 
 
 def test_without_ids_the_refusal_says_which_line_to_add(machine: Machine) -> None:
@@ -342,6 +347,10 @@ print(open("/proc/self/uid_map").read().split())
     )
     done = newest.run("print('user code')", unshare="user,map-users=1:4294967294:1")
     assert done.status == 125
+    done = newest.run(
+        code.replace("1:1:3", "5:40:1"), unshare="user,map-users=50:100:2", as_root=True
+    )
+    assert done.ok().startswith("map-users: there is no uid 40 outside")
 
 
 def test_seen_from_outside(newest: Python) -> None:

@@ -252,6 +252,8 @@ def test_odd_names(newest: Python, workdir: Path, name: str) -> None:
     ):
         done = newest.run(["-c", code, odd], unshare=f"user,{operation}", cwd=odd)
         assert done.ok() == f"{found} True\n", operation
+    done = newest.run("", unshare=f"user,tmpfs={value}/deep,overlay={value}")
+    assert done.status == 125 and "is mounted below it" in done.stderr
     if name.strip():
         done = newest.run(["-c", WRITE_ALL, odd], unshare=f"user,ro={escape(name)}", cwd=workdir)
         assert done.ok() == "EROFS\n"
