@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, require_root, require_tool
+from harness import Python, Session, require_root, require_tool
 
 SETS = """
 import re, subprocess, sys
@@ -138,3 +138,19 @@ except unshare_boot.UnshareError as error:
 stop.set()
 """
     assert newest.run(code, as_root=True).ok() == "22 unshare(CLONE_THREAD)\n"
+
+
+def test_threads_before_the_start(newest: Python, session: Session, workdir: Path) -> None:
+    """They would keep what they have: the process begins anew without them."""
+    require_root()
+    python = session.fresh(session.variant(newest), workdir / "venv")
+    text = "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start()\n"
+    (python.site_packages / "a_thread.pth").write_text(text)
+    code = """
+import glob, re
+found = glob.glob("/proc/self/task/*/status")
+print(len(found) > 1, {mask for path in found
+                       for mask in re.findall(r"Cap...:\\t(\\w+)", open(path).read())})
+"""
+    done = python.run(code, unshare="caps=none", as_root=True)
+    assert done.ok() == "True {'0000000000000000'}\n"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from harness import Python, User, namespace_inode, namespaces, require_root, require_tool
+from harness import Python, Session, User, namespace_inode, namespaces, require_root, require_tool
 
 REPORT = (
     "import os; print(*(os.stat('/proc/self/ns/' + n).st_ino for n in os.environ['N'].split()))"
@@ -165,23 +164,52 @@ def test_joined_ones_come_before_a_new_user_namespace(newest: Python) -> None:
         assert user != namespace_inode("self", "user")
 
 
+NETNS = """
+    set -e
+    mkdir -p /run/netns
+    mount -t tmpfs x /run/netns  # ip(8) sets the directory up anew: nobody else sees these names
+    ip netns add blue
+    stat --dereference --format %i /run/netns/blue
+    {}
+"""
+
+
 def test_ip_netns(either: Python) -> None:
     require_root()
-    ip = require_tool("ip")
-    name = f"unshare-boot-{os.getpid()}"
-    subprocess.check_call([ip, "netns", "add", name])
-    try:
-        path = Path("/run/netns", name)
-        expected = os.stat(path).st_ino
-        assert inodes(either, f"net={path}", ["net"], as_root=True) == [expected]
-        done = either.run("print('user code')", unshare=f"user,net={path}")
-        assert (done.status, done.stdout) == (125, "")
-        assert "only root there may join" in done.stderr
-    finally:
-        subprocess.check_call([ip, "netns", "delete", name])
-    done = either.run("print('user code')", unshare=f"net={path}", as_root=True)
-    assert (done.status, done.stdout) == (125, "")
-    assert str(path) in done.stderr
+    require_tool("ip")
+    code = "import os; print(os.stat('/proc/self/ns/net').st_ino)"
+    outer = ["unshare", "--mount", "sh", "-c", NETNS.format('exec "$@"'), "sh"]
+    done = either.root.run(
+        [*outer, *either.command(code)], env={"PY_UNSHARE": "net=/run/netns/blue"}
+    )
+    expected, inside = done.ok().split()
+    assert expected == inside
+
+
+def test_ip_netns_is_root_s(newest: Python) -> None:
+    require_root()
+    require_tool("ip")
+    user = newest.user
+    drop = f'exec setpriv --reuid {user.uid} --regid {user.gid} --clear-groups "$@"'
+    outer = ["unshare", "--mount", "sh", "-c", NETNS.format(drop), "sh"]
+    done = newest.root.run(
+        [*outer, *newest.command("print('user code')")],
+        env={"PY_UNSHARE": "user,net=/run/netns/blue"},
+    )
+    assert done.status == 125 and "user code" not in done.stdout
+    assert "only root there may join" in done.stderr
+
+
+def test_a_name_that_ip_netns_has_deleted(newest: Python) -> None:
+    require_root()
+    require_tool("ip")
+    outer = ["unshare", "--mount", "sh", "-c", NETNS.format('ip netns delete blue; exec "$@"')]
+    done = newest.root.run(
+        [*outer, "sh", *newest.command("print('user code')")],
+        env={"PY_UNSHARE": "net=/run/netns/blue"},
+    )
+    assert done.status == 125 and "user code" not in done.stdout
+    assert "net='/run/netns/blue': open(/run/netns/blue): No such file" in done.stderr
 
 
 def test_namespaces_kept_in_files(newest: Python, workdir: Path) -> None:
@@ -314,12 +342,34 @@ def test_one_s_own_user_namespace_is_joined_already(newest: Python) -> None:
 
 
 def test_the_program_stays_dumpable(newest: Python) -> None:
-    """What changes its credentials owns its own files below /proc only after the next execve."""
-    code = (
-        "import os; print(len(os.listdir('/proc/self/fd')) > 2, open('/proc/self/environ').read(2))"
-    )
+    """Else gdb(1), py-spy and all that looks into /proc from outside would find it root's."""
+    code = """
+import ctypes, os
+child = os.fork()
+if child == 0:
+    print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), len(os.listdir(f"/proc/{os.getppid()}/fd")) > 2)
+    os._exit(0)
+os.waitpid(child, 0)
+"""
     with home(newest.user, *OPTIONS) as pid:
-        assert newest.run(code, unshare=paths(pid, ["user"])).ok().startswith("True")
+        done = newest.run(["-u", "-c", code], unshare=paths(pid, ["user"]))
+        assert done.ok() == "1 True\n"
+
+
+def test_threads_before_the_start(newest: Python, session: Session, workdir: Path) -> None:
+    """The kernel would let the one thread in that asks: the process begins anew without them."""
+    require_root()
+    python = session.fresh(session.variant(newest), workdir / "venv")
+    text = "import threading as t; t.Thread(target=t.Event().wait, daemon=True).start()\n"
+    (python.site_packages / "a_thread.pth").write_text(text)
+    code = """
+import glob, os
+print(*{os.stat(path).st_ino for path in glob.glob("/proc/self/task/*/ns/net")})
+print(len(os.listdir("/proc/self/task")) > 1)
+"""
+    with home(newest.root, "-n") as pid:
+        done = python.run(code, unshare=f"net=/proc/{pid}/ns/net", as_root=True)
+        assert done.ok() == f"{namespace_inode(pid, 'net')}\nTrue\n"
 
 
 def test_nothing_of_the_outside_is_changed(newest: Python) -> None:

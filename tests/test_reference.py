@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +26,10 @@ def test_it_prints_that(newest: Python, workdir: Path, command: Command) -> None
         require_tool("ip")
     if command.prompt == "#":
         require_root()
-        done = run(command, newest.root, path, workdir)
+        if "ip netns" in text:  # its names are the machine's
+            aside = f"mkdir -p /run/netns && mount -t tmpfs x /run/netns || exit\n{text}"
+            text = f"unshare --mount sh -c {shlex.quote(aside)}"
+        done = run(replace(command, text=text), newest.root, path, workdir)
     elif "user=auto" in text:
         require_root()
         require_tool("newuidmap")
