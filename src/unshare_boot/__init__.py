@@ -102,7 +102,7 @@ def start() -> None:
     """Do what the line of unshare_boot.pth does, for Pythons that read .start files (PEP 829)."""
     if "PY_UNSHARE" in os.environ:
         try:
-            boot()
+            hook()
         except BaseException:
             os._exit(REFUSED)
 
@@ -128,14 +128,16 @@ def _isolate(text: str) -> None:
 def _plan(text: str) -> "Plan | None":
     from .namespaces import OFF, plain_plan
 
-    if text in OFF:
+    if text.strip(" \t").lower() in OFF:
         return None
     plan = plain_plan(text)
     if plan is None:
         from .spec import parse
 
         plan = parse(text)
-    if plan is not None and sys.platform != "linux":
+        if plan is None:
+            raise ImportError("spec.py is cut short", name=f"{__name__}.spec")
+    if sys.platform != "linux":
         from errno import ENOSYS
 
         from .errors import UnshareError
@@ -186,3 +188,7 @@ def __getattr__(name: str) -> object:
     from . import inside
 
     return getattr(inside, name)
+
+
+# What the .pth line calls. It stands last: a file that was cut short, by a full disk say, lacks it.
+hook = boot

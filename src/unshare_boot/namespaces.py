@@ -263,18 +263,6 @@ def enter_pid(plan: Plan) -> None:
     supervised(plan)
 
 
-STEPS: "dict[str, Step]" = {
-    "user": enter_user,
-    "net": enter_net,
-    "mount": enter_mount,
-    "uts": enter_uts,
-    "ipc": enter_ipc,
-    "cgroup": enter_cgroup,
-    "time": enter_time,
-    "pid": enter_pid,
-}
-
-
 def inode(name: str) -> int:
     """Return the inode number of the process's namespace of that name."""
     path = f"/proc/self/ns/{FILES[name]}"
@@ -430,3 +418,16 @@ def write_file(path: str, text: str) -> None:
         raise OSError(error.errno, error.strerror, f"write({path})") from None
     finally:
         os.close(descriptor)
+
+
+# It stands last, and no list can do without: a file that was cut short is of no use.
+STEPS: "dict[str, Step]" = {
+    "user": enter_user,
+    "net": enter_net,
+    "mount": enter_mount,
+    "uts": enter_uts,
+    "ipc": enter_ipc,
+    "cgroup": enter_cgroup,
+    "time": enter_time,
+    "pid": enter_pid,
+}
