@@ -162,6 +162,11 @@ def test_the_hooks_own_calls(start: Start, error: str) -> None:
     wrong = []
     for call in start.own:
         done = start.fail(call, f"error={error}")
+        if (call.name, call.number, error) == ("unshare", 1, "EINVAL"):
+            # It says that there are threads. There are none any more: tried again.
+            if not start.isolates(done):
+                wrong.append(f"{call}: {done}")
+            continue
         item, named = step(call)
         words = os.strerror(getattr(errno, error))
         said = re.search(rf" {item}.*{re.escape(named)}.*{words}", done.stderr)

@@ -497,6 +497,20 @@ def test_a_nested_start(threaded_newest: Python) -> None:
     assert threaded_newest.run(code, unshare="user,net").ok() == "('user', 'net', 'uts')\n"
 
 
+@pytest.mark.parametrize("unshare", ["user,net", "user=4711,net", "user,mount", "user,pid"])
+def test_threads_that_have_ended_meanwhile(newest: Python, unshare: str) -> None:
+    """The kernel has refused for a thread that /proc does not show any more: tried again."""
+    strace = require_tool("strace")
+    code = "import unshare_boot; print(unshare_boot.active())"
+    for number, again in ((1, True), (2, False)):
+        command: list[Argument] = [strace, "-f", "-qq", "-o", "/dev/null", "-e", "trace=unshare"]
+        command += ["-e", f"inject=unshare:error=EINVAL:when={number}", *newest.command(code)]
+        done = newest.user.run(command, env={"PY_UNSHARE": unshare})
+        assert (done.status, done.stderr.count("refused")) == ((0, 0) if again else (125, 1))
+        if again:
+            assert done.stdout == newest.run(code, unshare=unshare).ok()
+
+
 # A thread of a preloaded library.
 
 

@@ -121,7 +121,8 @@ def _isolate(text: str) -> None:
         if isinstance(error, UnshareError) and error.errno == EINVAL:
             from .startover import start_over
 
-            start_over(text, error)  # returns where other threads are not to blame
+            if start_over(text, error):
+                return
         raise
 
 

@@ -38,7 +38,7 @@ HOMES = (b"PYTHONHOME", b"PYTHONPLATLIBDIR")
 ARRIVED = "=started-over "
 
 
-def start_over(text: str, error: UnshareError) -> None:
+def start_over(text: str, error: UnshareError) -> bool:
     """Execute the program anew, inside, if it was for threads that the kernel refused.
 
     Args:
@@ -46,13 +46,17 @@ def start_over(text: str, error: UnshareError) -> None:
         error: the refusal.
 
     Returns:
-        Nothing; and only where threads are not to blame for the error.
+        Whether the list is in force after all, since the threads had ended by themselves; false
+        where threads are not to blame for the error.
 
     Raises:
-        UnshareError: threads are to blame, and this process cannot start over.
+        UnshareError: threads are to blame, and this process cannot start over; or the second try
+            failed.
     """
-    if error.errno != EINVAL or not error.call.startswith("unshare(") or threads() < 2:
-        return
+    if error.errno != EINVAL or not error.call.startswith("unshare("):
+        return False
+    if threads() < 2:
+        return _try_again(text, error)
     obstacle = _obstacle()
     if obstacle:
         raise _threads_error(obstacle)
@@ -78,6 +82,27 @@ def start_over(text: str, error: UnshareError) -> None:
         report(f"{threads()} threads: starting over without them")
     arguments = [first, *options, "-c", CODE, *carried, *restored, *command_line()]
     _execute(program, arguments, environment)
+
+
+def _try_again(text: str, error: UnshareError) -> bool:
+    """Enter a list if it was the first step that failed, so that nothing has been entered yet.
+
+    Between the refusal and a look at /proc/self/task the last of the threads can have ended.
+    """
+    from . import _enter, _plan
+    from .namespaces import NAMESPACES
+
+    plan = _plan(text)
+    if plan is None:
+        return False
+    flag = "THREAD"  # with which a list begins that joins, or that has capabilities alone
+    wanted = [name for name in NAMESPACES if getattr(plan, name) is not None]
+    if wanted and not any(getattr(plan, name)[:1] == "/" for name in wanted):
+        flag = "NEWNS" if wanted[0] == "mount" else f"NEW{wanted[0].upper()}"
+    if error.call != f"unshare(CLONE_{flag})":
+        return False
+    _enter(plan)
+    return True
 
 
 def go_on() -> "NoReturn":
