@@ -7,8 +7,9 @@ Who takes part, and on whom each one's life hangs:
 - the watcher, its grandchild (so that nobody ends as a zombie under the program), which stays
   outside. It starts the driver when told to, answers that the network is there or why it is not,
   and from then on waits for the last process in that network namespace to end;
-- the driver, pasta or slirp4netns, a child of the watcher. The watcher ends it, and where the
-  watcher is killed the kernel does (PR_SET_PDEATHSIG).
+- the driver, pasta or slirp4netns, a child of the watcher; and where UDP ports are published,
+  another, the relay. The watcher ends them, and where it is killed the kernel does
+  (PR_SET_PDEATHSIG).
 
 No event says that a network namespace is done with, since the driver's own tap device keeps it
 alive. So it is processes that the watcher waits for, each by pidfd_open(2) (Linux 5.3): first the
@@ -18,17 +19,22 @@ What is particular to one driver is in the module of its name.
 """
 
 import os
-from errno import ECHILD, EINVAL, ENOENT, EOPNOTSUPP, ESRCH
+from errno import ECHILD, EINVAL, ENOENT, EOPNOTSUPP, EPROTO, ESRCH
 
 from .errors import UnshareError
 from .namespaces import MS_BIND, call, mount, write_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Container
     from types import ModuleType
     from typing import NoReturn
 
     from .namespaces import Plan
+    from .slirp4netns import Control
+
+    Port = tuple[str, int, int, str]  # address, host, inside, tcp or udp
 
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 PR_SET_NAME = 15
@@ -37,6 +43,9 @@ SIGPIPE = 13
 SYS_PIDFD_OPEN = 434  # the same on every architecture that Python runs on
 MS_NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8  # include/uapi/linux/mount.h
 MNT_DETACH = 2
+
+LONGEST = 65536  # bytes kept of what the driver writes
+MOST_LINES = 8  # of it in a refusal; the reason comes first
 
 RESOLV_CONF = "/etc/resolv.conf"
 READY = b"ready"
@@ -112,6 +121,9 @@ def connect(plan: "Plan") -> None:
         write_file("/proc/sys/net/ipv6/conf/default/accept_dad", "0")
     except OSError:  # no IPv6, or a read-only /proc/sys
         pass
+    from . import _reporter
+
+    report = _reporter() if held < 0 else None  # it is shown once, not for a rehearsal too
     say_go, answers = _pipes
     reply = b""
     try:
@@ -121,6 +133,10 @@ def connect(plan: "Plan") -> None:
     except BrokenPipeError:
         pass
     abandon()
+    if report:
+        from shlex import join
+
+        report(join(command))
     if reply != READY:
         from marshal import loads
 
@@ -171,11 +187,9 @@ def resolve(plan: "Plan") -> None:
 
 
 def _driver(plan: "Plan") -> "ModuleType":
-    if plan.net == "pasta":
-        from . import pasta as driver
-    else:
-        from . import slirp4netns as driver
-    return driver
+    from . import pasta, slirp4netns
+
+    return pasta if plan.net == "pasta" else slirp4netns
 
 
 def _find(plan: "Plan", driver: "ModuleType") -> str:
@@ -240,31 +254,20 @@ def _resolv_conf() -> "list[str]":
 
 def _is_local(address: str) -> bool:
     """Return whether an address is the machine's own: only to such a one can a socket be bound."""
-    return _bind_error(address, 0, "udp") is None
+    from _socket import SOCK_DGRAM
+
+    return _bind_error(address, 0, SOCK_DGRAM) is None
 
 
-def _bind_error(address: str, port: int, protocol: str) -> "OSError | None":
-    from _socket import (
-        AF_INET,
-        AF_INET6,
-        IPPROTO_IPV6,
-        IPV6_V6ONLY,
-        SO_REUSEADDR,
-        SOCK_DGRAM,
-        SOCK_STREAM,
-        SOL_SOCKET,
-        socket,
-    )
+def _bind_error(address: str, port: int, kind: int) -> "OSError | None":
+    from _socket import AF_INET, AF_INET6, SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET, socket
 
-    family = AF_INET6 if ":" in address else AF_INET
     try:
-        probe = socket(family, SOCK_DGRAM if protocol == "udp" else SOCK_STREAM)
+        probe = socket(AF_INET6 if ":" in address else AF_INET, kind)
     except OSError as error:
         return error
     try:
-        if family == AF_INET6:
-            probe.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1)
-        if protocol == "tcp":  # connections that were closed a moment ago do not count
+        if kind == SOCK_STREAM:  # connections that were closed a moment ago do not count
             probe.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
         probe.bind((address, port))
     except OSError as error:
@@ -284,7 +287,7 @@ def _open_process(pid: int) -> int:
 
 
 def _watch(plan: "Plan", pid: str, process: int, go: int, answer: int) -> "NoReturn":
-    """Be the watcher: from the word to go until the network namespace has no process any more.
+    """Be the watcher, from the word to go until the network namespace has no process any more.
 
     Args:
         plan: what the program asks for.
@@ -313,7 +316,7 @@ def _watch(plan: "Plan", pid: str, process: int, go: int, answer: int) -> "NoRet
         os.close(go)
         while process >= 0 and driver.runs_until(process):
             os.close(process)
-            process = _another(namespace, driver.pid)
+            process = _another(namespace, driver.helpers)
         driver.end()
         os._exit(0)
     from marshal import dumps
@@ -342,7 +345,7 @@ def _keep_only(*wanted: int) -> "list[int]":
 
 
 class Driver:
-    """A pasta or slirp4netns that runs."""
+    """A pasta or slirp4netns that runs, and the relay if there is one."""
 
     def __init__(self, plan: "Plan", pid: str, program: int) -> None:
         """Start it and wait until it is ready.
@@ -352,33 +355,44 @@ class Driver:
         """
         module = _driver(plan)
         self._errors = b""
-        control = None
-        if plan.publish and plan.net == "slirp4netns":
-            control = module.Control(command)
+        self.helpers: dict[int, int] = {}  # process id to pidfd
+        ports = _bind_udp(plan)
+        control = module.Control(command) if _tcp(plan) and module.CONTROLLED else None
         try:
             self._start(pid, module.READY_DESCRIPTOR)
             if not self._wait_until_ready(module.READY, program):
-                self.end()
+                self.end()  # so that all it has to say is there
                 raise self._failure(plan)
-            for port in plan.publish if control else ():
-                try:
-                    control.publish(*port)
-                except (OSError, ValueError) as error:
-                    self.end()
-                    raise self._failure(plan, port, str(error)) from None
+            if control:
+                self._publish(plan, control)
+            if ports:
+                from .relay import start
+
+                relay = start(plan, pid, ports)
+                self.helpers[relay] = _open_process(relay)
+                for outer, _, _ in ports:
+                    outer.close()
+        except OSError:
+            self.end()
+            raise
         finally:
             if control:
                 control.close()
 
     def _start(self, pid: str, ready_descriptor: int) -> None:
-        from _signal import SIG_DFL, SIG_SETMASK, pthread_sigmask, signal
+        from _signal import (  # type: ignore[import-not-found]
+            SIG_DFL,
+            SIG_SETMASK,
+            pthread_sigmask,
+            signal,
+        )
 
         self._ready, ready = os.pipe()
         self._log, log = os.pipe()
         target = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         watcher = os.getpid()
-        self.pid = os.fork()
-        if self.pid == 0:
+        child = os.fork()
+        if child == 0:
             try:
                 call("prctl", PR_SET_PDEATHSIG, SIGKILL)
                 if os.getppid() != watcher:  # it was killed before that call
@@ -394,7 +408,7 @@ class Driver:
                 os._exit(127)
         for descriptor in (ready, log, target):
             os.close(descriptor)
-        self.process = _open_process(self.pid)
+        self.helpers[child] = _open_process(child)
 
     def _wait_until_ready(self, word: bytes, program: int) -> bool:
         """Return true once it says so, false if it or the program ends before."""
@@ -418,22 +432,29 @@ class Driver:
         os.close(self._ready)
         return True
 
+    def _publish(self, plan: "Plan", control: "Control") -> None:
+        for port in _tcp(plan):
+            try:
+                control.publish(*port)
+            except (OSError, ValueError) as error:
+                raise self._failure(plan, port, str(error)) from None
+
     def _read_log(self) -> bool:
         """Take in what it wrote to standard error; return false where nothing more can come."""
         part = os.read(self._log, 65536)
-        self._errors = (self._errors + part)[-4096:]
+        self._errors = (self._errors + part)[:LONGEST]  # after a wrong option comes all its usage
         return bool(part)
 
     def runs_until(self, process: int) -> bool:
-        """Wait for a process to end; return false if it is the driver that has ended."""
+        """Wait for a process to end; return false if it is the driver or the relay that has."""
         from select import POLLIN, poll
 
         poller = poll()
-        for descriptor in (self.process, self._log, process):
+        for descriptor in (*self.helpers.values(), self._log, process):
             poller.register(descriptor, POLLIN)
         while True:
             events = [descriptor for descriptor, _ in poller.poll()]
-            if self.process in events:
+            if any(descriptor in events for descriptor in self.helpers.values()):
                 return False
             if self._log in events and not self._read_log():
                 poller.unregister(self._log)
@@ -441,29 +462,59 @@ class Driver:
                 return True
 
     def end(self) -> None:
-        """Kill it, if it has not ended by itself, and take in the rest of what it wrote."""
-        os.kill(self.pid, SIGKILL)
-        os.waitpid(self.pid, 0)
-        while self._read_log():
+        """Kill what has not ended by itself, and take in the rest of what the driver wrote."""
+        for pid in self.helpers:
+            os.kill(pid, SIGKILL)
+            os.waitpid(pid, 0)
+        while self.helpers and self._read_log():
             pass
+        self.helpers.clear()
 
-    def _failure(
-        self, plan: "Plan", port: "tuple[str, int, int, str] | None" = None, reason: str = ""
-    ) -> UnshareError:
+    def _failure(self, plan: "Plan", port: "Port | None" = None, reason: str = "") -> UnshareError:
         """Return why it failed: a port that cannot be had, or what it said itself."""
-        for each in (port,) if port else plan.publish:
-            address, host, inside, kind = each
-            error = _bind_error(address.strip("[]"), host, kind)
-            if error or port:
-                name = f"bind({address}:{host})" if error else ""
-                what = (error.strerror if error else reason) or reason
-                item = f"publish={address}:{host}:{inside}/{kind}"
-                return UnshareError(error.errno or 0 if error else EINVAL, what, item, name)
+        from _socket import SOCK_STREAM
+
+        for each in [port] if port else _tcp(plan):
+            error = _bind_error(each[0].strip("[]"), each[1], SOCK_STREAM)
+            if error:
+                return _not_bound(each, error)
+            if port:
+                return UnshareError(EPROTO, f"slirp4netns: {reason}", _item(each))
         text = self._errors.decode("utf-8", "backslashreplace")
         # A pasta without a syslog complains of that, too, after each of its messages.
         lines = [line.strip() for line in text.splitlines() if not line.endswith("to syslog")]
-        said = "; ".join(line for line in lines if line) or "it said nothing"
+        said = "; ".join([line for line in lines if line][:MOST_LINES]) or "it said nothing"
         return UnshareError(ECHILD, f"{os.path.basename(command[0])}: {said}", f"net={plan.net}")
+
+
+def _tcp(plan: "Plan") -> "list[Port]":
+    return [port for port in plan.publish if port[3] == "tcp"]
+
+
+def _bind_udp(plan: "Plan") -> "list[tuple[socket, int, str]]":
+    """Return what the relay relays: bound sockets, each with the port and the address inside."""
+    ports = []
+    for port in plan.publish:
+        address, host, inside, kind = port
+        if kind == "udp":
+            from .relay import bind
+
+            try:
+                outer = bind(address.strip("[]"), host)
+            except OSError as error:
+                raise _not_bound(port, error) from None
+            ports.append((outer, inside, "::1" if address[:1] == "[" else "127.0.0.1"))
+    return ports
+
+
+def _not_bound(port: "Port", error: OSError) -> UnshareError:
+    call_name = f"bind({port[0]}:{port[1]})"
+    return UnshareError(error.errno or 0, error.strerror or "", _item(port), call_name)
+
+
+def _item(port: "Port") -> str:
+    address, host, inside, kind = port
+    return f"publish={address}:{host}:{inside}/{kind}"
 
 
 def _network(pid: str) -> "tuple[int, int]":
@@ -472,18 +523,19 @@ def _network(pid: str) -> "tuple[int, int]":
     return status.st_dev, status.st_ino
 
 
-def _another(namespace: "tuple[int, int]", driver: int) -> int:
-    """Return a pidfd of some process in a network namespace, or -1 where there is none.
+def _another(namespace: "tuple[int, int]", helpers: "Container[int]") -> int:
+    """Return a pidfd of some process in a network namespace, or -1 where only helpers are left.
 
     It looks twice: a process may fork and end between the listing and the look at it.
     """
     for name in (name for _ in range(2) for name in os.listdir("/proc")):
         try:
-            if name.isdigit() and int(name) != driver and _network(name) == namespace:
-                process = _open_process(int(name))
-                if _network(name) == namespace:  # still the same process
-                    return process
-                os.close(process)
+            if not name.isdigit() or int(name) in helpers or _network(name) != namespace:
+                continue
+            process = _open_process(int(name))
+            if _network(name) == namespace:  # still the same process
+                return process
+            os.close(process)
         except OSError:  # it has ended, or is somebody else's
             continue
     return -1

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "passt"
 FORWARDER = "169.254.1.1"  # an address that nobody else has (RFC 3927); pasta answers for it
+CONTROLLED = False  # all is said on its command line
 READY_DESCRIPTOR = 1  # it closes all from 3 on; and writes nothing else to standard output
 READY = b"\n"  # the end of a line with its process id
 
@@ -24,15 +25,14 @@ def arguments(plan: "Plan", target: str, forward_dns: bool) -> "list[str]":
     """
     found = ["--quiet", "--foreground", "--config-net", "--no-map-gw", "--no-netns-quit"]
     found += ["--pid", "/dev/stdout"]
-    for option, protocol in (("-t", "tcp"), ("-u", "udp")):
-        ports = [
-            f"{address.strip('[]')}/{host}:{inside}"
-            for address, host, inside, kind in plan.publish
-            if kind == protocol
-        ]
-        for port in ports or ["none"]:
-            found += [option, port]
-    found += ["-T", "none", "-U", "none"]
+    ports = [
+        f"{address.strip('[]')}/{host}:{inside}"
+        for address, host, inside, kind in plan.publish
+        if kind == "tcp"
+    ]
+    for port in ports or ["none"]:
+        found += ["-t", port]
+    found += ["-u", "none", "-T", "none", "-U", "none"]
     if forward_dns:
         found += ["--dns-forward", FORWARDER]
     if os.geteuid() == 0:  # as nobody, which it would become, it could not enter root's namespaces

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "slirp4netns"
 FORWARDER = "10.0.2.3"
+CONTROLLED = True
 READY_DESCRIPTOR = 3
 READY = b"1"
 
@@ -22,15 +23,17 @@ def arguments(plan: "Plan", target: str, forward_dns: bool) -> "list[str]":
     machine that the host's resolver runs on, whatever the port, --disable-host-loopback or not.
     """
     for address, host, inside, kind in plan.publish:
-        if address[:1] == "[":
-            reason = "slirp4netns publishes on IPv4 addresses only: take net=pasta"
+        if address[:1] == "[" and kind == "tcp":
+            reason = "slirp4netns publishes TCP on IPv4 addresses only: take net=pasta"
             item = f"publish={address}:{host}:{inside}/{kind}"
             raise UnshareError(EAFNOSUPPORT, reason, item)
     found = ["--configure", "--mtu=65520", "--disable-host-loopback"]
-    found += ["--enable-sandbox", "--enable-seccomp", f"--ready-fd={READY_DESCRIPTOR}"]
+    found += ["--enable-seccomp", f"--ready-fd={READY_DESCRIPTOR}"]
+    if plan.user in (None, "root"):  # it becomes uid 0 of the user namespace, if there is one
+        found.append("--enable-sandbox")
     if not forward_dns:
         found.append("--disable-dns")
-    if plan.publish:
+    if any(kind == "tcp" for _, _, _, kind in plan.publish):
         base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
         directory = f"unshare-boot-{target}-{os.urandom(4).hex()}"
         found.append(f"--api-socket={base}/{directory}/api")
@@ -52,7 +55,7 @@ class Control:
             os.mkdir(os.path.dirname(self.path), 0o700)
 
     def publish(self, address: str, host: int, inside: int, kind: str) -> None:
-        """Publish one port.
+        """Publish one port; arguments as in Plan.publish.
 
         Raises:
             OSError: slirp4netns says no; ``strerror`` is its own word.
