@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, namespaces, require_tool
+from harness import Finished, Python, Session, namespaces, require_tool
 
 # Short, and careful with memory and descriptors: it has to get through where hardly anything does.
 WHERE = "import os; os.write(1, os.readlink('/proc/self/ns/user').encode())"
@@ -169,6 +169,44 @@ def test_broken_modules(fresh_python: Python, how: str) -> None:
         if not right:
             wrong.append(f"{path.stem}: {done}")
     assert not wrong, "\n".join(wrong)
+
+
+@pytest.mark.parametrize("name", ["__init__", "namespaces", "spec"])
+def test_modules_cut_short(
+    session: Session, newest: Python, workdir: Path, outside: set[str], name: str
+) -> None:
+    """After any line, as a full disk leaves them; Python compiles most of them without complaint.
+
+    Of the language's file some of the end is for other items, or only for errors.
+    """
+    python = session.fresh(session.variant(newest), workdir / "venv")
+    path = python.site_packages / "unshare_boot" / f"{name}.py"
+    lines = path.read_bytes().splitlines(keepends=True)
+    code = """if True:
+        import os
+        print(os.uname().nodename, open("/proc/self/uid_map").read().split()[:1])
+        print(open("/proc/net/if_inet6").read().count("0001 01 80 10 80"))  # ::1
+        print(*(os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "net", "uts")))
+    """
+    started = []
+    for number in range(len(lines)):
+        with changed(path, b"".join(lines[:number])):
+            done = python.run(code, unshare="user,net,uts=inside")
+        if done.status == 0:
+            *told, links = done.stdout.splitlines()
+            assert told == ["inside ['0']", "1"] and not outside & set(links.split()), (
+                number,
+                done,
+            )
+            started.append(number)
+        else:
+            assert (done.status, done.stdout) == (125, ""), (number, done)
+    assert name == "spec" or not started
+
+
+@pytest.fixture(scope="module")
+def outside() -> set[str]:
+    return {os.readlink(f"/proc/self/ns/{kind}") for kind in ("user", "net", "uts")}
 
 
 def test_what_the_broken_modules_were_needed_for_works_otherwise(newest: Python) -> None:
