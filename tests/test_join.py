@@ -341,7 +341,8 @@ def test_one_s_own_user_namespace_is_joined_already(newest: Python) -> None:
     assert newest.run(code, unshare="user=/proc/self/ns/user").ok() == f"{newest.user.uid}\n"
 
 
-def test_the_program_stays_dumpable(newest: Python) -> None:
+@pytest.mark.parametrize("as_root", [False, True])
+def test_the_program_stays_dumpable(newest: Python, as_root: bool) -> None:
     """Else gdb(1), py-spy and all that looks into /proc from outside would find it root's."""
     code = """
 import ctypes, os
@@ -352,7 +353,7 @@ if child == 0:
 os.waitpid(child, 0)
 """
     with home(newest.user, *OPTIONS) as pid:
-        done = newest.run(["-u", "-c", code], unshare=paths(pid, ["user"]))
+        done = newest.run(["-u", "-c", code], unshare=paths(pid, ["user"]), as_root=as_root)
         assert done.ok() == "1 True\n"
 
 

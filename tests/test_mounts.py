@@ -223,6 +223,12 @@ def test_overlay_keeps_nosuid_and_the_like(newest: Python, tree: Path) -> None:
     assert done.ok() == "6\n"
 
 
+def test_overlay_wants_an_id(newest: Python, tree: Path) -> None:
+    done = newest.run("print('user code')", unshare="user=none,overlay=.", cwd=tree)
+    assert (done.status, done.stdout) == (125, "")
+    assert "with user=none" in done.stderr
+
+
 def test_overlay_wants_one_file_system(newest: Python, tree: Path) -> None:
     done = newest.run("print('user code')", unshare=f"user,tmpfs={tree}/sub,overlay={tree}")
     assert (done.status, done.stdout) == (125, "")

@@ -179,6 +179,8 @@ def _overlay(plan: Plan, start: str, path: str) -> str:
     if below:
         reason = f"{below[0]!r} is mounted below it, and an overlay has one file system underneath"
         raise UnshareError(EINVAL, reason)
+    if plan.user == "none":
+        raise UnshareError(EINVAL, "with user=none there is no id yet that could own a change")
     lower = os.stat(target)
     inherited = os.statvfs(target).f_flag & MOUNT_ATTR_INHERITED
     bottom = os.open(target, os.O_PATH | os.O_CLOEXEC)
