@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -217,6 +218,19 @@ def test_the_helper_leaves_nothing(machine: Machine, ignored: str) -> None:
     assert (done.status, done.stdout) == (125, "")
     assert "what: map-users: newuidmap: uid range" in done.stderr
     assert "child" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"), [("signal=KILL", -signal.SIGKILL), ("error=ENOSPC", 125)]
+)
+def test_the_helper_does_not_survive(machine: Machine, fault: str, status: int) -> None:
+    """It waits for a word that never comes; and it has the pipe that this test reads to the end."""
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    command = machine.python.command("print('user code')")
+    inject = [require_tool("strace"), "-f", "-o", "/dev/null", "-e", f"inject=unshare:{fault}"]
+    done = machine.run([*inject, *command], "user=auto")
+    assert (done.status, done.stdout) == (status, "")
 
 
 def test_without_ids_the_refusal_says_which_line_to_add(machine: Machine) -> None:
