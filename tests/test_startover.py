@@ -421,8 +421,10 @@ def test_boot_called_by_sitecustomize(own: Python, place: Path) -> None:
     for name in ("unshare_boot.pth", "unshare_boot.start"):
         (own.site_packages / name).unlink(missing_ok=True)
     text = "import unshare_boot; unshare_boot.boot()\n"
-    (own.site_packages / "sitecustomize.py").write_text(text)
-    assert_same(own, [own.executable, "report.py", "x"], cwd=place)
+    # PYTHONPATH comes before Debian's own sitecustomize.py.
+    (place / "sitecustomize.py").write_text(text)
+    env = {"PYTHONPATH": str(place)}
+    assert_same(own, [own.executable, "report.py", "x"], cwd=place, env=env)
 
 
 def test_long_values(threaded_newest: Python) -> None:
