@@ -186,6 +186,8 @@ def test_a_list_that_can_be_had(newest: Python, unshare: str) -> None:
 def test_a_rehearsal_with_a_way_out(newest: Python, workdir: Path, driver: str) -> None:
     """The port that it publishes is free again for the program's own."""
     require_tool(driver)
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("needs /dev/net/tun")
     # On some machines it is root's alone.
     as_root = os.stat("/dev/net/tun").st_mode & 0o006 != 0o006
     if as_root:
