@@ -125,6 +125,21 @@ def test_sitecustomize(fresh_python: Python) -> None:
     assert (done.status, done.stdout) == (125, "") and "(EPERM)" in done.stderr
 
 
+def test_sitecustomize_where_all_goes_wrong(fresh_python: Python) -> None:
+    """Here it is boot() alone that stands between a failure and site.py, which goes on."""
+    packages = fresh_python.site_packages
+    (packages / f"unshare_boot.{fresh_python.kind}").unlink()
+    (packages / "sitecustomize.py").write_text("import unshare_boot\nunshare_boot.boot()\n")
+    for redirection in ("2>&-", "2>/dev/full"):
+        command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *fresh_python.command(WHERE)]
+        done = fresh_python.user.run(command, env={"PY_UNSHARE": "net"})
+        assert (done.status, done.stdout) == (125, "")
+    for name in ("SystemExit(0)", "KeyboardInterrupt", "MemoryError", "OSError", "GeneratorExit"):
+        (packages / "unshare_boot" / "namespaces.py").write_text(f"raise {name}  # {packages}")
+        done = fresh_python.run(WHERE, unshare="user,net")
+        assert (done.status, done.stdout) == (125, "") and "not started" in done.stderr
+
+
 # A zipapp
 
 
