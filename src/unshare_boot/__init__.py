@@ -6,6 +6,8 @@ list into a plan (``namespaces`` knows the plainest lists itself), ``namespaces`
 
 A program that wants to know or do more inside finds it here too. Everything that a start does not
 need is loaded when it is first used, so that importing the package costs next to nothing.
+
+PYTEST_DONT_REWRITE, because it is loaded before pytest could, which pytest would warn of.
 """
 
 import os

@@ -69,12 +69,24 @@ def rehearse(text: str, may_start_over: bool = False) -> bool:
     if plan is None:
         return False
     blame_threads(may_start_over)
+    enter_in_child(plan)
+    return True
+
+
+def enter_in_child(plan: "Plan") -> None:
+    """Enter what a plan asks for in a child, which then ends.
+
+    Threads of this process are no obstacle: the child has one, whatever they are.
+
+    Raises:
+        UnshareError: there can be no child, or what it ran into.
+    """
     try:
         reader, writer = os.pipe()
     except OSError as error:
         raise UnshareError(error.errno or 0, error.strerror or "", "", "pipe") from error
     try:
-        child = _fork()
+        child = fork()
     except OSError as error:
         os.close(reader)
         os.close(writer)
@@ -101,10 +113,9 @@ def rehearse(text: str, may_start_over: bool = False) -> bool:
 
         refusal, *what = loads(answer)
         raise UnshareError(*what) if refusal else RuntimeError(*what)
-    return True
 
 
-def _fork() -> int:
+def fork() -> int:
     """Fork, without what Python 3.12 and later has to say of that where there are threads.
 
     It warns of locks that those threads may hold in the child; the child takes none.

@@ -1,0 +1,289 @@
+"""A test with @pytest.mark.unshare: a forked child runs it, in namespaces of its own.
+
+    parent    fixtures of a wider scope than the test ──fork──►         ◄── reports ──    teardown
+    child                                     enter, setup, call, teardown
+
+What is set up for one test alone is set up in the child, inside: a server that a fixture starts
+listens where the test connects. What tests share stays the parent's, and the child has a copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import select
+import signal
+import sys
+import warnings
+from collections.abc import Generator
+from typing import Any, Callable
+
+import pytest
+
+from .errors import UnshareError
+from .namespaces import Plan
+from .pytest_plugin import MARKER
+
+LENGTH = 8  # bytes of the number before an answer, which tells a whole one from a torn one
+
+inside: pytest.Item | None = None  # in a child, the test that it is for
+
+
+def protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test that has the marker, and report it: pytest_runtest_protocol.
+
+    Returns:
+        True, or None if the marker says to do nothing.
+    """
+    call = pytest.CallInfo.from_call(lambda: _plan(item), "setup")
+    if call.excinfo is None and call.result is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    if call.excinfo is None and call.result is not None:
+        reports = _run(item, nextitem, call.result)
+    else:
+        reports = [_report(item, call)]
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def make_sure(item: pytest.Item) -> None:
+    """Fail a test that has the marker, unless it runs in a child of ours."""
+    if inside is item:
+        return
+    if _plan(item) is not None:
+        pytest.fail(
+            f"the marker {MARKER} has no effect here, since another plugin runs the test "
+            "(pytest-forked or a plugin that runs tests again): run it without that plugin",
+            pytrace=False,
+        )
+
+
+def _plan(item: pytest.Item) -> Plan | None:
+    from . import _plan as read
+
+    marker = item.get_closest_marker(MARKER)
+    assert marker is not None
+    if len(marker.args) != 1 or marker.kwargs or not isinstance(marker.args[0], str):
+        pytest.fail(
+            f'@pytest.mark.{MARKER} takes one list, such as "user,net", '
+            f"not {marker.args!r} {marker.kwargs!r}",
+            pytrace=False,
+        )
+    try:
+        return read(marker.args[0])
+    except UnshareError as error:
+        refusal = error
+    pytest.fail(f"@pytest.mark.{MARKER}({marker.args[0]!r}): {refusal}", pytrace=False)
+
+
+def _run(item: pytest.Item, nextitem: pytest.Item | None, plan: Plan) -> list[Any]:
+    reports: list[Any] = []
+    call = _phase(item, "setup", lambda: _set_up_shared(item))
+    if call.excinfo is None:
+        call = _phase(item, "call", lambda: _in_child(item, plan))
+        if call.excinfo is None:
+            reports = call.result
+    if call.excinfo is not None:
+        reports = [_report(item, call)]
+    if item.session.shouldfail or item.session.shouldstop:
+        nextitem = None
+    setupstate = item.session._setupstate
+    call = _phase(item, "teardown", lambda: setupstate.teardown_exact(nextitem))
+    if call.excinfo is not None:
+        reports = [each for each in reports if each.when != "teardown" or each.failed]
+        reports.append(_report(item, call))
+    elif reports[-1].when != "teardown":
+        reports.append(_report(item, call))
+    if hasattr(item, "_request"):  # as pytest's own protocol does, to let go of what they hold
+        item._request = False
+        item.funcargs = None  # type: ignore[attr-defined]
+    return reports
+
+
+def _phase(item: pytest.Item, when: Any, do: Callable[[], Any]) -> pytest.CallInfo[Any]:
+    capture = item.config.pluginmanager.getplugin("capturemanager")
+    capturing = capture.item_capture(when, item) if capture else contextlib.nullcontext()
+    with capturing:
+        reraise = (pytest.exit.Exception, KeyboardInterrupt)
+        return pytest.CallInfo.from_call(do, when, reraise=reraise)
+
+
+def _report(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    return item.ihook.pytest_runtest_makereport(item=item, call=call)
+
+
+def _set_up_shared(item: pytest.Item) -> None:
+    """Set up, in this process, the fixtures that other tests may have as well."""
+    if _is_skipped(item):
+        return
+    if getattr(item, "_request", None) is False:  # run before, and now again
+        item._initrequest()  # type: ignore[attr-defined]
+    item.session._setupstate.setup(item.parent)  # type: ignore[arg-type]
+    known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    for name in getattr(item, "fixturenames", ()):
+        definitions = known.get(name)
+        if definitions and definitions[-1].scope != "function":
+            # getfixturevalue() does the same, but takes a test not yet set up for one torn down.
+            item._request._get_active_fixturedef(name)  # type: ignore[attr-defined]
+            if name == "tmp_path_factory":  # its directory is made on demand, and is shared, too
+                definitions[-1].cached_result[0].getbasetemp()
+
+
+def _is_skipped(item: pytest.Item) -> bool:
+    from _pytest.skipping import evaluate_skip_marks
+
+    return evaluate_skip_marks(item) is not None
+
+
+def _in_child(item: pytest.Item, plan: Plan) -> list[Any]:
+    """Fork, and return the reports of the child.
+
+    Raises:
+        pytest.fail.Exception: the child has none.
+    """
+    from .rehearsal import fork
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    reader, writer = os.pipe()
+    child = fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            _be_child(item, plan, writer)
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        answer = _receive(reader, child)
+        _, status = os.waitpid(child, 0)
+    except BaseException:  # Ctrl-C, or the alarm of pytest-timeout
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise
+    finally:
+        os.close(reader)
+    if answer is None:
+        how = f"exited with status {os.WEXITSTATUS(status)}"
+        if os.WIFSIGNALED(status):
+            how = f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        pytest.fail(f"the process that ran this test {how} before the test's end", pytrace=False)
+    return _understand(item, *answer)
+
+
+def _receive(reader: int, child: int) -> Any:
+    """Read the child's answer; None if the child ends without one.
+
+    The end of the pipe does not tell: processes that the test has left running have it open.
+    """
+    data = b""
+    ended = os.pidfd_open(child)  # type: ignore[attr-defined,unused-ignore]
+    try:
+        while len(data) < LENGTH or len(data) < LENGTH + int.from_bytes(data[:LENGTH], "big"):
+            ready, _, _ = select.select([reader, ended], [], [])
+            chunk = os.read(reader, 1 << 16) if reader in ready else b""
+            if not chunk:
+                return None
+            data += chunk
+    finally:
+        os.close(ended)
+    return pickle.loads(data[LENGTH:])
+
+
+def _understand(item: pytest.Item, kind: str, *what: Any) -> list[Any]:
+    if kind == "exit":
+        pytest.exit(what[0], returncode=what[1])
+    if kind == "interrupted":
+        raise KeyboardInterrupt
+    if kind == "failed":
+        pytest.fail(what[0], pytrace=False)
+    if kind == "refused":
+        from .pytest_run import why
+
+        text, error = item.get_closest_marker(MARKER).args[0], UnshareError(*what)  # type: ignore[union-attr]
+        if item.config.getini("unshare_on_error") == "fail":
+            reason = f"@pytest.mark.{MARKER}({text!r}): refused, the test was not run"
+            pytest.fail(f"{reason}\n{why(text, error)}", pytrace=False)
+        pytest.skip(f"{text}: {error}")
+    dumped, recorded = what
+    for message, category, filename, lineno in recorded:
+        warnings.warn_explicit(message, category, filename, lineno)
+    hook = item.config.hook
+    return [hook.pytest_report_from_serializable(config=item.config, data=d) for d in dumped]
+
+
+def _be_child(item: pytest.Item, plan: Plan, writer: int) -> None:
+    global inside
+    from . import _enter
+
+    answer: tuple[Any, ...]
+    try:
+        try:
+            _enter(plan)  # with pid, the rest happens in a child of this one
+        except OSError as error:
+            if not isinstance(error, UnshareError):
+                error = UnshareError(error.errno or 0, str(error))
+            answer = ("refused", error.errno, error.strerror, error.item, error.call)
+        else:
+            inside = item
+            answer = ("reports", *_run_here(item))
+    except pytest.exit.Exception as error:
+        answer = ("exit", error.msg, error.returncode)
+    except KeyboardInterrupt:
+        answer = ("interrupted",)
+    except BaseException as error:
+        answer = ("failed", f"{type(error).__name__}: {error}")
+    try:
+        data = pickle.dumps(answer)
+    except Exception as error:
+        data = pickle.dumps(("failed", f"the test's report cannot leave its process: {error}"))
+    with open(writer, "wb") as file:
+        file.write(len(data).to_bytes(LENGTH, "big") + data)
+    for stream in (sys.stdout, sys.stderr):  # under --capture=no they are the real ones
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
+def _run_here(item: pytest.Item) -> tuple[list[Any], list[Any]]:
+    from _pytest.runner import runtestprotocol
+
+    _tell_of_isolation(item)
+    item.config.pluginmanager.register(InChild(), "unshare_boot_in_child")
+    hook = item.config.hook
+    with warnings.catch_warnings(record=True) as recorded:
+        # The test's parent as the next item: all that is torn down is the test's own.
+        reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
+    dumped = [hook.pytest_report_to_serializable(config=item.config, report=r) for r in reports]
+    return dumped, [(str(w.message), w.category, w.filename, w.lineno) for w in recorded or ()]
+
+
+def _tell_of_isolation(item: pytest.Item) -> None:
+    from .inside import active
+    from .pytest_run import ISOLATION, Isolation, Run
+
+    text = item.get_closest_marker(MARKER).args[0]  # type: ignore[union-attr]
+    run = Run(f"@pytest.mark.{MARKER}({text!r})", compare="take the marker away")
+    manager = item.config.pluginmanager
+    if manager.get_plugin(ISOLATION) is not None:
+        manager.unregister(name=ISOLATION)
+    manager.register(Isolation(item.config, run, active()), ISOLATION)
+
+
+class InChild:
+    """What only a child has to look after."""
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Generator[None]:
+        """Refuse what would be set up for other tests, in a process that they never see."""
+        if fixturedef.scope != "function":
+            pytest.fail(
+                f"the fixture {fixturedef.argname!r} has the scope {fixturedef.scope}, and is "
+                "asked for in the test's own namespaces, where no other test could have it: let "
+                "the test name it as an argument, so that it is set up before",
+                pytrace=False,
+            )
+        yield
