@@ -118,8 +118,9 @@ def _relay(ports: "list[Port]") -> "NoReturn":
     inside_of: dict[Client, socket] = {}  # the client heard of last comes last
     client_of: dict[int, Client] = {}
     poller = poll()
-    for descriptor in outside:
-        poller.register(descriptor, POLLIN)
+    for outer, _, _ in ports:
+        outer.setblocking(False)  # poll(2) may tell of an error that has been reported since
+        poller.register(outer.fileno(), POLLIN)
     while True:
         for descriptor, _ in poller.poll():
             try:
@@ -135,6 +136,7 @@ def _relay(ports: "list[Port]") -> "NoReturn":
                             del client_of[oldest.fileno()]
                             oldest.close()
                         inner = socket(AF_INET6 if ":" in address else AF_INET, SOCK_DGRAM)
+                        inner.setblocking(False)
                         inner.connect((address, port))
                         client_of[inner.fileno()] = client
                         poller.register(inner.fileno(), POLLIN)

@@ -35,7 +35,7 @@ def arguments(plan: "Plan", target: str, forward_dns: bool) -> "list[str]":
         found.append("--disable-dns")
     if any(kind == "tcp" for _, _, _, kind in plan.publish):
         base = os.environ.get("XDG_RUNTIME_DIR") or "/tmp"
-        directory = f"unshare-boot-{target}-{os.urandom(4).hex()}"
+        directory = f"unshare-net-{target}-{os.urandom(4).hex()}"
         found.append(f"--api-socket={base}/{directory}/api")
     return found
 

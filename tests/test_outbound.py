@@ -1,0 +1,640 @@
+"""net=pasta and net=slirp4netns, with the real programs, in an internet made of namespaces."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Finished, Python, Session, require_root, require_tool
+from harness.internet import (
+    ECHO_PORT,
+    NAME,
+    ROUTER,
+    ROUTER6,
+    SERVER,
+    SERVER6,
+    SITE,
+    STUB,
+    Site,
+    holders,
+    internet,
+    members,
+)
+
+PROGRAM = Path(__file__).with_name("harness") / "internet.py"
+DRIVERS = ("pasta", "slirp4netns")
+
+CLIENT = r'''
+import os, socket, sys, threading
+
+def exchange(address, port):
+    """A megabyte each way; returns the address that the server sees.
+
+    The client speaks first and does not half-close, which the pasta of 2023 asks for.
+    """
+    data = os.urandom(1 << 20)
+    with socket.create_connection((address, port), 30) as connection:
+        stream = connection.makefile("rb")
+        sender = threading.Thread(target=connection.sendall, args=(data,))
+        sender.start()
+        seen = stream.readline().decode().strip()
+        assert stream.read(len(data)) == data
+        sender.join()
+    return seen
+
+def datagrams(address, port, count=1024, patience=30):
+    "A megabyte each way, by default."
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(patience)
+        client.connect((address, port))
+        for _ in range(count):
+            data = os.urandom(1024)
+            client.send(data)
+            assert client.recv(2048) == data
+
+def reaches(address, port, patience=5):
+    "Whether there is somebody, by TCP or by UDP."
+    try:
+        with socket.create_connection((address, port), patience) as connection:
+            return bool(connection.recv(1))
+    except OSError:
+        pass
+    try:
+        datagrams_patience = min(patience, 0.5)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(datagrams_patience)
+            client.connect((address, port))
+            client.send(b"x")
+            return bool(client.recv(1))
+    except OSError:
+        return False
+'''
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """An interpreter that is started in the site."""
+
+    python: Python
+    site: Site
+
+    def run(
+        self, code: str | Sequence[str], unshare: str | None = None, **options: Any
+    ) -> Finished:
+        """Run it to its end; arguments as for Python.run()."""
+        argv, options = self._how(code, unshare, options)
+        return self.python.root.run(argv, **options)
+
+    @contextlib.contextmanager
+    def popen(
+        self, code: str | Sequence[str], unshare: str | None = None, **options: Any
+    ) -> Iterator[subprocess.Popen[str]]:
+        """Start it; arguments as for Python.popen()."""
+        argv, options = self._how(code, unshare, options)
+        with self.python.root.popen(argv, **options) as child:
+            yield child
+
+    @contextlib.contextmanager
+    def serve(self, unshare: str, *where: str, **options: Any) -> Iterator[int]:
+        """Have the program listen inside; yields its process id."""
+        with self.popen(["-c", PROGRAM.read_text(), *where], unshare, **options) as child:
+            said(child, "listening\n")
+            yield child.pid
+
+    @contextlib.contextmanager
+    def hold(self, unshare: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """Have the program wait inside for its input to end."""
+        code = "import sys; print('ready', flush=True); sys.stdin.read()"
+        with self.popen(code, unshare, **options) as child:
+            said(child, "ready\n")
+            yield child
+
+    def _how(
+        self, code: str | Sequence[str], unshare: str | None, options: dict[str, Any]
+    ) -> tuple[list[str | Path], dict[str, Any]]:
+        user = self.python.root if options.pop("as_root", False) else self.python.user
+        env = {"HOME": str(user.home), **options.pop("env", {})}
+        if unshare is not None:
+            env["PY_UNSHARE"] = unshare
+        prefix = options.pop("prefix", [])
+        command = self.python.command(code)
+        argv = self.site.enter_as(user.uid, user.gid, *prefix, *command)
+        return argv, {"cwd": user.home, "env": env, **options}
+
+
+def said(child: subprocess.Popen[str], line: str) -> None:
+    assert child.stdout and child.stderr
+    if child.stdout.readline() != line:
+        raise AssertionError(f"status {child.wait()}: {child.stderr.read()}")
+
+
+def wait_for(pid: int) -> None:
+    """Wait until somebody else's process has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        assert select.select([descriptor], [], [], 30)[0]
+        os.close(descriptor)
+
+
+@pytest.fixture(scope="module")
+def site(session: Session) -> Iterator[Site]:
+    require_root()
+    for tool in ("ip", "nsenter", "unshare", "setpriv", "mount"):
+        require_tool(tool)
+    with internet(session.make_workdir()) as made:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(site: Site) -> Iterator[None]:
+    yield
+    left = site.wait_until_left()
+    described = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+    assert not left, described
+
+
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest) -> str:
+    require_tool(request.param)
+    return str(request.param)
+
+
+@pytest.fixture
+def every(python: Python, site: Site) -> Visitor:
+    """Each interpreter, one after the other."""
+    return Visitor(python, site)
+
+
+@pytest.fixture
+def visitor(newest: Python, site: Site) -> Visitor:
+    return Visitor(newest, site)
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def either(request: pytest.FixtureRequest, site: Site) -> Visitor:
+    return Visitor(request.getfixturevalue(request.param), site)
+
+
+def test_the_program_reaches_the_internet(every: Visitor, driver: str) -> None:
+    code = f"""{CLIENT}
+print(exchange("{SERVER}", {ECHO_PORT}))
+datagrams("{SERVER}", {ECHO_PORT})
+print(socket.getaddrinfo("{NAME}", 80, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+print(os.listdir("/sys/class/net") != [], os.environ["PY_UNSHARE_ACTIVE"].split("=")[0])
+"""
+    done = every.run(code, f"user,net={driver}")
+    assert done.ok().splitlines() == [SITE, SERVER, "True user"]
+    assert done.stderr == ""
+
+
+def test_there_is_no_other_way_out(visitor: Visitor, driver: str) -> None:
+    code = f"""{CLIENT}
+print(reaches("{SERVER}", {ECHO_PORT}), flush=True)
+sys.stdin.readline()
+print(reaches("{SERVER}", {ECHO_PORT}, 1))
+"""
+    assert visitor.run(code, "user,net", stdin="\n").ok() == "False\nFalse\n"
+    with visitor.popen(code, f"user,net={driver}") as child:
+        assert child.stdin and child.stdout
+        said(child, "True\n")
+        os.kill(helpers(visitor.site)["driver"], signal.SIGKILL)
+        visitor.site.wait_until_left()
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "False\n"
+
+
+def test_ipv6_works_at_once(either: Visitor) -> None:
+    require_tool("pasta")
+    code = f'{CLIENT}print(exchange("{SERVER6}", {ECHO_PORT}))'
+    assert either.run(code, "user,net=pasta").ok() == "2001:db8::2\n"
+
+
+@pytest.mark.parametrize(
+    "more", ["user=current", "user=current,pid,caps=none", "user,mount,pid,uts,ipc", "user,sys"]
+)
+def test_it_goes_with_other_items(either: Visitor, driver: str, more: str) -> None:
+    code = f'{CLIENT}print(exchange("{SERVER}", {ECHO_PORT}))'
+    assert either.run(code, f"{more},net={driver}").ok() == f"{SITE}\n"
+
+
+@pytest.mark.parametrize("more", ["", "user,", "user,pid,"])
+def test_it_goes_for_root(visitor: Visitor, driver: str, more: str) -> None:
+    code = f'{CLIENT}print(exchange("{SERVER}", {ECHO_PORT}))'
+    assert visitor.run(code, f"{more}net={driver}", as_root=True).ok() == f"{SITE}\n"
+
+
+def test_it_goes_after_a_start_over(fresh_python: Python, site: Site, driver: str) -> None:
+    (fresh_python.site_packages / "aaa.pth").write_text(
+        "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    code = f'{CLIENT}print(exchange("{SERVER}", {ECHO_PORT}))'
+    assert Visitor(fresh_python, site).run(code, f"user,net={driver}").ok() == f"{SITE}\n"
+
+
+def test_it_goes_from_a_programs_first_line(visitor: Visitor, driver: str) -> None:
+    code = f"""{CLIENT}
+import unshare_boot
+unshare_boot.unshare("user,net={driver}")
+print(exchange("{SERVER}", {ECHO_PORT}))
+"""
+    assert visitor.run(code).ok() == f"{SITE}\n"
+
+
+def test_the_loopback_of_the_host_is_out_of_reach(visitor: Visitor, driver: str) -> None:
+    there = [
+        f"{kind}:{address}:7100" for kind in ("tcp", "udp") for address in ("127.0.0.1", "::1")
+    ]
+    code = f"""{CLIENT}
+for address in sys.argv[1:]:
+    print(address, reaches(address, 7100))
+"""
+    with visitor.site.listen(*there):
+        assert visitor.run(["-c", code, "127.0.0.1", "::1"]).ok() == "127.0.0.1 True\n::1 True\n"
+        addresses = {
+            "pasta": [SITE, ROUTER, ROUTER6, "169.254.1.1"],
+            "slirp4netns": ["10.0.2.2", "10.0.2.3", "10.0.2.100"],
+        }[driver]
+        addresses += ["127.0.0.1", "::1"]
+        done = visitor.run(["-c", code, *addresses], f"user,net={driver}")
+    assert done.ok() == "".join(f"{address} False\n" for address in addresses)
+
+
+def test_published_ports_lead_inside(either: Visitor, driver: str) -> None:
+    items = "publish=7201:80,publish=7202:81/udp"
+    items += ",publish=0.0.0.0:7203:80,publish=0.0.0.0:7204:81/udp"
+    client = f"""{CLIENT}
+exchange("127.0.0.1", 7201)
+datagrams("127.0.0.1", 7202)
+print(reaches("127.0.0.1", 80))
+"""
+    from_afar = f"""{CLIENT}
+exchange("{SITE}", 7203)
+datagrams("{SITE}", 7204, 10)
+print(reaches("{SITE}", 7201, 1), reaches("{SITE}", 7202, 1))
+"""
+    inside = ("tcp:0.0.0.0:80", "udp:0.0.0.0:81")
+    with either.serve(f"user,net={driver},{items}", *inside):
+        assert either.run(client).ok() == "False\n"
+        far = Visitor(either.python, replace(either.site, holder=either.site.far))
+        assert far.run(from_afar).ok() == "False False\n"
+
+
+def test_published_ports_with_ipv6(visitor: Visitor) -> None:
+    require_tool("pasta")
+    items = "publish=[::1]:7201:80,publish=[::1]:7202:81/udp"
+    client = f'{CLIENT}exchange("::1", 7201); datagrams("::1", 7202)'
+    with visitor.serve(f"user,net=pasta,{items}", "tcp::::80", "udp::::81"):
+        assert visitor.run(client).ok() == ""
+
+
+def test_slirp4netns_does_not_publish_tcp_with_ipv6(visitor: Visitor) -> None:
+    require_tool("slirp4netns")
+    refused(visitor.run("", "user,net=slirp4netns,publish=[::1]:7201:80"), "[::1]:7201", "pasta")
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_port_in_use_is_refused(visitor: Visitor, driver: str, kind: str) -> None:
+    items = f"publish=7300:80/{kind},publish=7301:80/{kind}"
+    with visitor.site.listen(f"{kind}:127.0.0.1:7301"):
+        done = visitor.run("print('user code')", f"user,net={driver},{items}")
+    refused(done, "127.0.0.1:7301", "already in use")
+    assert "7300" not in done.stderr.split("what:")[1]
+
+
+def test_an_address_of_somebody_else_is_refused(visitor: Visitor, driver: str) -> None:
+    done = visitor.run("print('user code')", f"user,net={driver},publish=192.0.2.7:7300:80")
+    refused(done, "192.0.2.7:7300", "Cannot assign requested address")
+
+
+def test_ports_come_free_in_time_for_the_start_after_a_rehearsal(
+    visitor: Visitor, driver: str
+) -> None:
+    env = {"PY_UNSHARE_ON_ERROR": "warn"}
+    unshare = f"user,net={driver},publish=7400:80,publish=7400:80/udp"
+    code = "import os; print(os.environ['PY_UNSHARE_ACTIVE'].split('=')[0])"
+    for _ in range(5):
+        done = visitor.run(code, unshare, env=env)
+        assert (done.ok(), done.stderr) == ("user\n", "")
+        assert visitor.site.wait_until_left() == []
+
+
+def test_a_missing_program_is_refused(visitor: Visitor, driver: str) -> None:
+    package = {"pasta": "passt", "slirp4netns": "slirp4netns"}[driver]
+    done = visitor.run("print('user code')", f"user,net={driver}", prefix=["env", "PATH=/nowhere"])
+    refused(done, f"net={driver}", "PATH", package)
+
+
+def test_options_are_handed_on(visitor: Visitor, driver: str) -> None:
+    options, name, value = {
+        "pasta": ("--ns-ifname 'out going'", "ifname", "out going"),
+        "slirp4netns": ("--cidr=10.9.8.0/24", "address", "10.9.8.100"),
+    }[driver]
+    if driver == "pasta":
+        options, value = "--ns-ifname 'outgoing'", "outgoing"
+    code = """import json, subprocess
+print(json.dumps(json.loads(subprocess.check_output(["ip", "-j", "address"]))))"""
+    done = visitor.run(code, f"user,net={driver}", env={"PY_UNSHARE_NET_OPTS": options})
+    (interface,) = (each for each in json.loads(done.ok()) if each["ifname"] != "lo")
+    found = {"ifname": interface["ifname"], "address": interface["addr_info"][0]["local"]}
+    assert found[name] == value
+
+
+def test_what_the_program_says_ends_up_in_the_refusal(visitor: Visitor, driver: str) -> None:
+    env = {"PY_UNSHARE_NET_OPTS": "--no-such-option"}
+    done = visitor.run("print('user code')", f"user,net={driver}", env=env)
+    refused(done, f"net={driver}", "no-such-option")
+
+
+def test_options_that_cannot_be_split_are_refused(visitor: Visitor, driver: str) -> None:
+    done = visitor.run("", f"user,net={driver}", env={"PY_UNSHARE_NET_OPTS": "'"})
+    refused(done, "PY_UNSHARE_NET_OPTS", "quotation")
+
+
+def test_the_command_is_shown(visitor: Visitor, driver: str) -> None:
+    env = {"PY_UNSHARE_VERBOSE": "1", "PY_UNSHARE_NET_OPTS": "--mtu=9000"}
+    done = visitor.run("import os; print(os.getpid())", f"user,net={driver}", env=env)
+    pid = done.ok().strip()
+    (line,) = (line for line in done.stderr.splitlines() if f"/{driver} " in line)
+    assert "--mtu=9000" in line and pid in line.split()
+
+
+def test_a_published_port_survives_a_silent_inside(visitor: Visitor, driver: str) -> None:
+    """Nobody listens inside at first, and more clients come than the relay remembers."""
+    code = """import socket, sys
+print("ready", flush=True)
+sys.stdin.readline()
+server = socket.socket(type=socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 81))
+print("listening", flush=True)
+while True:
+    data, client = server.recvfrom(65536)
+    server.sendto(data, client)
+"""
+    client = f"""{CLIENT}
+for number in range(600):
+    with socket.socket(type=socket.SOCK_DGRAM) as one:
+        one.sendto(b"x", ("127.0.0.1", 7202))
+print("sent", flush=True)
+sys.stdin.readline()
+for number in range(300):
+    for again in range(30):  # the flood may still be on its way, and have filled the buffers
+        try:
+            datagrams("127.0.0.1", 7202, 1, 1)
+            break
+        except OSError:
+            pass
+    else:
+        raise SystemExit("no answer")
+one = socket.socket(type=socket.SOCK_DGRAM)
+one.settimeout(30)
+one.sendto(bytes(60000), ("127.0.0.1", 7202))
+print(len(one.recv(65536)))
+"""
+    with visitor.popen(code, f"user,net={driver},publish=7202:81/udp") as child:
+        said(child, "ready\n")
+        with visitor.popen(client) as sender:
+            said(sender, "sent\n")
+            assert child.stdin and sender.stdin and sender.stdout
+            child.stdin.write("\n")
+            child.stdin.flush()
+            said(child, "listening\n")
+            sender.stdin.write("\n")
+            sender.stdin.flush()
+            assert sender.stdout.readline() == "60000\n", sender.stderr and sender.stderr.read()
+
+
+def test_the_relay_cannot_be_traced_from_inside(visitor: Visitor) -> None:
+    """It is in the program's user namespace, but in the host's mounts."""
+    require_tool("pasta")
+    code = """import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+for name in filter(str.isdigit, os.listdir("/proc")):
+    try:
+        if open(f"/proc/{name}/comm").read() == "unshare-udp\\n":
+            found = libc.ptrace(16, int(name), 0, 0), ctypes.get_errno()  # PTRACE_ATTACH
+            print(*found, os.access(f"/proc/{name}/root/", os.X_OK))
+    except OSError:
+        pass
+"""
+    done = visitor.run(code, "user,net=pasta,publish=7202:81/udp")
+    assert done.ok() == "-1 1 False\n"
+
+
+@pytest.mark.parametrize("victim", ["unshare-udp", "unshare-net"])
+def test_nothing_is_left_of_the_relay(visitor: Visitor, driver: str, victim: str) -> None:
+    with visitor.hold(f"user,net={driver},publish=7202:81/udp") as child:
+        (relay,) = (
+            pid
+            for pid in members(child.pid)
+            if Path(f"/proc/{pid}/comm").read_text() == "unshare-udp\n"
+        )
+        killed = relay if victim == "unshare-udp" else helpers(visitor.site)["watcher"]
+        os.kill(killed, signal.SIGKILL)
+        wait_for(relay)
+        assert visitor.site.wait_until_left() == []
+    with visitor.hold(f"user,net={driver},publish=7202:81/udp") as child:
+        (relay,) = (pid for pid in members(child.pid) if pid != child.pid)
+        child.kill()
+        wait_for(relay)
+
+
+def test_a_refusal_of_a_later_item_leaves_nothing(visitor: Visitor, driver: str) -> None:
+    done = visitor.run("print('user code')", f"user,net={driver},tmpfs=/no/such/directory")
+    refused(done, "/no/such/directory")
+    assert visitor.site.wait_until_left() == []
+
+
+# Names.
+
+
+@pytest.fixture
+def stub(site: Site) -> Iterator[str]:
+    """A site whose resolver listens on its loopback; what its resolv.conf says."""
+    before = site.resolv_conf.read_text()
+    text = f"# managed\nnameserver {STUB}\noptions edns0\nsearch example.test\n"
+    site.resolv_conf.write_text(text)
+    with site.listen(f"dns:{STUB}:53"):
+        yield text
+    site.resolv_conf.write_text(before)
+
+
+LOOK_UP = f"""import socket
+print(socket.getaddrinfo("{NAME}", 80, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+print(socket.getaddrinfo("server", 80, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+print(open("/etc/resolv.conf").read())
+"""
+
+
+@pytest.mark.parametrize("more", ["mount", "mount=slave,pid", "mount,tmpfs=/mnt"])
+def test_a_resolver_on_the_hosts_loopback(
+    either: Visitor, driver: str, stub: str, more: str
+) -> None:
+    lines = either.run(LOOK_UP, f"user,net={driver},{more}").ok().splitlines()
+    assert lines[:2] == [SERVER, SERVER]
+    forwarder = {"pasta": "169.254.1.1", "slirp4netns": "10.0.2.3"}[driver]
+    assert sorted(line for line in lines[2:] if line) == sorted(
+        stub.replace(STUB, forwarder).splitlines()
+    )
+    assert either.site.resolv_conf.read_text() == stub
+
+
+@pytest.mark.usefixtures("stub")
+@pytest.mark.parametrize("more", ["", ",mount=unchanged", ",mount=shared"])
+def test_a_resolver_on_the_hosts_loopback_needs_a_mount(
+    visitor: Visitor, driver: str, more: str
+) -> None:
+    refused(visitor.run("print('user code')", f"user,net={driver}{more}"), STUB, "mount")
+
+
+@pytest.mark.usefixtures("stub")
+def test_a_resolver_for_root(visitor: Visitor, driver: str) -> None:
+    lines = visitor.run(LOOK_UP, f"net={driver},mount", as_root=True).ok().splitlines()
+    assert lines[:2] == [SERVER, SERVER]
+
+
+# The end.
+
+
+def helpers(site: Site) -> dict[str, int]:
+    """The watcher and the driver of the one program that runs in the site."""
+    found = {}
+    for pid in site.others():
+        with contextlib.suppress(FileNotFoundError):
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            found["watcher" if name == "unshare-net" else "driver"] = pid
+    assert set(found) == {"watcher", "driver"}, found
+    return found
+
+
+def tap_of(pid: int) -> list[str]:
+    """The interfaces of a process's network namespace but lo."""
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    return [name for name in (line.split(":")[0].strip() for line in lines) if name != "lo"]
+
+
+def test_the_program_sees_nothing_of_it(either: Visitor, driver: str) -> None:
+    code = """import os
+print(sorted(os.listdir("/proc/self/fd")))
+print(open(f"/proc/self/task/{os.getpid()}/children").read())
+print(sorted(name for name in os.environ if name != "PY_UNSHARE_ACTIVE"))
+print(open("/proc/self/stat").read().split()[5:7])
+"""
+    plain, out = (either.run(code, f"user,net={net}").ok() for net in ("lo", driver))
+    assert plain.splitlines()[:3] == out.splitlines()[:3]
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+@pytest.mark.parametrize("victim", ["program", "watcher", "driver"])
+def test_whoever_is_killed_nothing_is_left(
+    visitor: Visitor, driver: str, victim: str, as_root: bool
+) -> None:
+    with visitor.hold(f"user,net={driver}", as_root=as_root) as child:
+        pids = {**helpers(visitor.site), "program": child.pid}
+        assert len(tap_of(child.pid)) == 1
+        os.kill(pids[victim], signal.SIGKILL)
+        for helper in ("watcher", "driver"):  # it closes its files later than it leaves /proc
+            wait_for(pids[helper])
+        assert visitor.site.wait_until_left() == []
+        if victim != "program":
+            assert tap_of(child.pid) == []
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "init"])
+def test_whoever_is_killed_nothing_is_left_of_a_pid_namespace(
+    visitor: Visitor, driver: str, victim: str
+) -> None:
+    with visitor.hold(f"user,pid,net={driver}") as child:
+        init, *_ = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+        os.kill({"supervisor": child.pid, "init": int(init)}[victim], signal.SIGKILL)
+        assert visitor.site.wait_until_left() == []
+
+
+def test_it_stays_for_a_process_that_outlives_the_program(either: Visitor, driver: str) -> None:
+    survivor = f"""{CLIENT}
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+print(exchange("{SERVER}", {ECHO_PORT}), flush=True)
+sys.stdin.readline()
+"""
+    code = f"""import os, subprocess, sys
+subprocess.Popen([sys.executable, "-c", {survivor!r}])
+print(os.getpid(), flush=True)
+"""
+    with either.popen(code, f"user,net={driver}") as child:
+        assert child.stdin and child.stdout
+        pids = [int(child.stdout.readline()) for _ in range(2)]
+        assert child.wait() == 0
+        assert child.pid in pids
+        before = helpers(either.site)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == f"{SITE}\n"
+        assert helpers(either.site) == before
+        child.stdin.write("\n")
+        child.stdin.flush()
+        for pid in pids:
+            wait_for(pid)
+    assert either.site.wait_until_left() == []
+
+
+def test_an_interrupt_is_the_programs_to_handle(visitor: Visitor, driver: str) -> None:
+    code = f"""{CLIENT}
+try:
+    print("ready", flush=True)
+    sys.stdin.read()
+except KeyboardInterrupt:
+    print(exchange("{SERVER}", {ECHO_PORT}))
+"""
+    with visitor.popen(code, f"user,net={driver}") as child:
+        assert child.stdout
+        said(child, "ready\n")
+        os.killpg(child.pid, signal.SIGINT)
+        assert child.stdout.read() == f"{SITE}\n"
+
+
+def test_nobody_waits_for_the_helpers_to_close_the_output(visitor: Visitor, driver: str) -> None:
+    with visitor.hold(f"user,net={driver}") as child:
+        assert child.stdout
+        kept = {
+            os.readlink(path)
+            for pid in helpers(visitor.site).values()
+            for path in Path(f"/proc/{pid}/fd").iterdir()
+        }
+        assert os.readlink(f"/proc/{child.pid}/fd/1") not in kept
+
+
+def test_fifty_starts_leave_nothing(visitor: Visitor, driver: str) -> None:
+    code = "import os; print(os.readlink('/proc/self/ns/net'))"
+    command = f"""for number in $(seq 50); do
+        {visitor.python.executable} -c "{code}" || exit
+    done"""
+    user = visitor.python.user
+    argv = visitor.site.enter_as(user.uid, user.gid, "sh", "-c", command)
+    env = {"PY_UNSHARE": f"user,net={driver}", "HOME": str(user.home)}
+    before = set(members(visitor.site.holder))
+    done = visitor.python.root.run(argv, env=env, cwd=user.home, timeout=300)
+    made = done.ok().split()
+    assert len(made) == 50
+    assert visitor.site.wait_until_left() == []
+    assert set(members(visitor.site.holder)) == before
+    assert [holder for namespace in set(made) for holder in holders(namespace)] == []
+    assert not [name for name in os.listdir("/tmp") if name.startswith("unshare-net-")]
+
+
+def refused(done: Finished, *words: str) -> None:
+    assert (done.status, done.stdout) == (125, ""), done
+    for word in words:
+        assert word in done.stderr, done.stderr
