@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ SESSION = pytest.StashKey[Session]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background jobs ignore these, and so would all that is started here.
+    for number, handler in {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGQUIT: signal.SIG_DFL,
+    }.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
     # A worker of pytest-xdist is told by the process that started it; all others begin themselves.
     told = getattr(config, "workerinput", {}).get("unshare_boot_session")
     try:
