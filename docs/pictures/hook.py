@@ -44,23 +44,25 @@ def draw() -> Iterator[str]:
     yield from words(30, 34, "THE INTERPRETER", FAINT, 12)
     yield from words(420, 34, "UNSHARE-BOOT, ONLY IF PY_UNSHARE IS SET", FAINT, 12)
 
-    left = ((50, "execve: python app.py", "one thread, nothing of yours has run", PLAIN),)
-    left += ((126, "core: types, importlib, sys.path", "built in or frozen", PLAIN),)
-    left += ((202, "import site", "reads the .pth files of site-packages, by name", PLAIN),)
-    left += ((278, "unshare_boot.pth", "one line: is PY_UNSHARE in the environment?", OURS),)
-    left += ((354, "later .pth files", "then sitecustomize and usercustomize", PLAIN),)
-    left += ((430, "app.py", "your code, inside", KERNEL),)
+    left = (
+        (50, "execve: python app.py", "one thread, nothing of yours has run", PLAIN),
+        (126, "core: types, importlib, sys.path", "built in or frozen", PLAIN),
+        (202, "import site", "reads the .pth files of site-packages, by name", PLAIN),
+        (278, "unshare_boot.pth", "one line: is PY_UNSHARE in the environment?", OURS),
+        (354, "later .pth files", "then sitecustomize and usercustomize", PLAIN),
+        (430, "app.py", "your code, inside", KERNEL),
+    )
     for y, title, text, fill in left:
         yield from box(30, y, 335, title, text, fill)
     for y in (106, 182, 258, 334, 410):
         yield from arrow(180, y, 180, y + 20)
 
-    right = ((50, "boot()", "takes PY_UNSHARE out of the environment", OURS),)
-    right += ((126, "spec: text to plan", "all of it understood, or refused", OURS),)
-    right += (
+    right = (
+        (50, "boot()", "takes PY_UNSHARE out of the environment", OURS),
+        (126, "spec: text to plan", "all of it understood, or refused", OURS),
         (202, "namespaces: plan to kernel", "unshare(2), maps, lo up, mounts; in order", KERNEL),
+        (278, "PY_UNSHARE_ACTIVE", "what holds, with inode numbers", OURS),
     )
-    right += ((278, "PY_UNSHARE_ACTIVE", "what holds, with inode numbers", OURS),)
     for y, title, text, fill in right:
         yield from box(420, y, 345, title, text, fill)
     for y in (106, 182, 258):

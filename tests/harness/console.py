@@ -111,16 +111,14 @@ def run(command: Command, who: User, path: Path, workdir: Path, **variables: str
         variables: of its environment.
     """
     script = f'exec 2>&1\nPATH="{path}:$PATH"\n{command.text}'
-    return who.run(["sh", "-c", script], cwd=workdir, env=variables, timeout=300)
+    return who.run(["bash", "-c", script], cwd=workdir, env=variables, timeout=300)
 
 
 def as_user(output: str, uid: int, gid: int) -> str:
     """A page's user is 1000, and this one has another number; in a map it is right-aligned."""
     output = output.replace("         0       1000 ", f"         0 {uid:>10} ")
     output = output.replace("1000 1000\n", f"{uid} {gid}\n")
-    return re.sub(
-        r"^1000(?=[ \n])", f"{uid}", output.replace("7 1000\n", f"7 {gid}\n"), flags=re.MULTILINE
-    )
+    return re.sub(r"\b1000\b", f"{uid}", output.replace("7 1000\n", f"7 {gid}\n"))
 
 
 def matches(expected: str, printed: str) -> bool:

@@ -1,0 +1,157 @@
+"""The README and the pages: their commands print what they say, their files are what they claim."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness import Session
+from harness.console import Block, Command, as_user, blocks, commands, matches, run
+from harness.session import PROJECT, default
+from unshare_boot import spec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PAGES = sorted(
+    [PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+    + list((PROJECT / "docs").glob("*.md"))
+)
+BLOCKS = [block for page in PAGES for block in blocks(page)]
+
+# Whose commands need more than a shell, and the test that runs them.
+ELSEWHERE = {
+    "reference.md": "test_reference.py",
+    "ci-tools.md": "test_toggles.py",
+}
+
+SHELL = ("console", "sh", "bash", "shell", "text-session")
+CONSOLE = [
+    block
+    for block in BLOCKS
+    if block.language == "console" and not block.reason and block.page.name not in ELSEWHERE
+]
+NOT_RUN = [block for block in BLOCKS if block.language in SHELL and block not in CONSOLE]
+
+# What a list looks like in a command, in YAML, TOML, INI and Python.
+LISTS = re.compile(r"""\bPY_UNSHARE["']?\s*(?:=|:)\s*(?:"([^"\n]*)"|'([^'\n]*)'|([^\s"'`#)}<]+))""")
+
+
+@pytest.fixture(scope="session")
+def wheelhouse(session: Session) -> Path:
+    """A directory that pip finds our wheels in, and all that they and the pages need."""
+    directory = session.directory / "wheelhouse"
+
+    def make() -> None:
+        needed = ["hatchling>=1.27", "pytest>=8", "pip", "tox", "nox"]
+        session.tool([sys.executable, "-m", "pip", "download", "-q", "-d", directory, *needed])
+        for kind in ("pth", "start"):
+            shutil.copy(session.wheel(kind), directory)
+
+    session.once("wheelhouse", make)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def tools(session: Session, wheelhouse: Path) -> Path:
+    """The directory of `python`, `pip`, `pytest` and `unshare-boot`, as a reader has them."""
+    directory = session.directory / "docs-venv"
+
+    def make() -> None:
+        python = session.make_venv(default(session.found)[-1].interpreter, directory)
+        index = ["--no-index", "--find-links", str(wheelhouse)]
+        session.uv("pip", "install", "--python", python, *index, "pip", "pytest", "unshare-boot")
+
+    session.once("docs-venv", make)
+    return directory / "bin"
+
+
+@pytest.mark.parametrize("block", CONSOLE, ids=str)
+def test_it_prints_that(
+    block: Block, session: Session, tools: Path, wheelhouse: Path, workdir: Path
+) -> None:
+    shutil.copytree(PROJECT / "examples", workdir / "examples")
+    for other in BLOCKS:
+        if other.file and other.page == block.page and other.line < block.line:
+            path = workdir / other.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(other.text)
+    session.give(workdir)
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": os.devnull}
+    for command in commands(block.text):
+        who = session.root if command.prompt == "#" else session.user
+        done = run(command, who, tools, workdir, **pip, PIP_DISABLE_PIP_VERSION_CHECK="1")
+        expected = as_user(command.output, session.user.uid, session.user.gid)
+        assert matches(expected, done.stdout), f"{command.text}\n{done.stdout}"
+
+
+def test_the_first_command_of_the_readme(
+    session: Session, tools: Path, wheelhouse: Path, workdir: Path
+) -> None:
+    (block,) = (
+        block
+        for block in BLOCKS
+        if block.page.name == "README.md" and "pip install ." in block.text
+    )
+    session.tool(["tar", "-xf", session.distributions()["sdist"], "-C", workdir])
+    (checkout,) = workdir.iterdir()
+    session.give(workdir)
+    command = Command("$", block.text, "uid 0, gid 0\nlistening on 127.0.0.1:80\n...")
+    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": os.devnull}
+    done = run(command, session.user, tools, checkout, **pip, PIP_QUIET="1")
+    assert done.status == 0 and matches(command.output, done.stdout), done.stdout
+
+
+@pytest.mark.parametrize("block", NOT_RUN, ids=str)
+def test_what_is_not_run_says_why(block: Block) -> None:
+    elsewhere = ELSEWHERE.get(block.page.name)
+    if elsewhere:
+        assert block.page.name in (PROJECT / "tests" / elsewhere).read_text()
+    else:
+        assert block.reason, f"{block} needs a comment before it: <!-- not run: REASON -->"
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b for b in BLOCKS if b.language in ("yaml", "toml", "ini", "json", "python")],
+    ids=str,
+)
+def test_it_parses(block: Block) -> None:
+    if block.language == "yaml":
+        assert list(yaml.safe_load_all(block.text)) != [None]
+    elif block.language == "toml":
+        assert tomllib.loads(block.text)
+    elif block.language == "json":
+        json.loads(block.text)
+    elif block.language == "ini":
+        parser = configparser.ConfigParser(interpolation=None)
+        parser.read_string(block.text)
+        assert parser.sections()
+    else:
+        compile(block.text, str(block), "exec")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_lists_are_understood(page: Path) -> None:
+    """Also those of commands that cannot be run here; none but a refused one is wrong."""
+    text = page.read_text()
+    refused = set(re.findall(r"PY_UNSHARE='([^'\n]*)' refused", text))
+    for found in LISTS.finditer(text):
+        value = next(filter(None, found.groups()), "").rstrip(",;:|")
+        if value in refused or re.search(r"[A-Z$…{*\\]|\.\.\.|=$", value):  # a placeholder
+            continue
+        spec.parse(value)
+
+
+def test_every_page_is_looked_at() -> None:
+    assert len(PAGES) >= 10 and len(CONSOLE) >= 10
