@@ -18,12 +18,10 @@ SESSION = pytest.StashKey[Session]()
 
 def pytest_configure(config: pytest.Config) -> None:
     # A shell's background jobs ignore these, and so would all that is started here.
-    for number, handler in {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGQUIT: signal.SIG_DFL,
-    }.items():
+    for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, handler)
+            mine = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, mine)
     # A worker of pytest-xdist is told by the process that started it; all others begin themselves.
     told = getattr(config, "workerinput", {}).get("unshare_boot_session")
     try:
