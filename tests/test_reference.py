@@ -30,6 +30,18 @@ def test_it_prints_that(newest: Python, workdir: Path, command: Command) -> None
             aside = f"mkdir -p /run/netns && mount -t tmpfs x /run/netns || exit\n{text}"
             text = f"unshare --mount sh -c {shlex.quote(aside)}"
         done = run(replace(command, text=text), newest.root, path, workdir)
+    elif "slirp4netns" in text:
+        require_root()
+        require_tool("slirp4netns")
+        if not Path("/dev/net/tun").exists():
+            pytest.skip("needs /dev/net/tun")
+        # Everybody's, as it is on ordinary systems, and not on all that tests run on.
+        outer = f"""
+            mknod --mode 666 {workdir}/tun c 10 200 && mount --bind {workdir}/tun /dev/net/tun &&
+            exec setpriv --reuid {user.uid} --regid {user.gid} --clear-groups sh -c "$1"
+        """
+        as_me = f'exec 2>&1\nPATH="{path}:$PATH"\n{text}'
+        done = newest.root.run(["unshare", "--mount", "sh", "-c", outer, "sh", as_me], cwd=workdir)
     elif "user=auto" in text:
         require_root()
         require_tool("newuidmap")
