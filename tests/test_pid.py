@@ -341,7 +341,7 @@ def test_stop_and_go_on(newest: Python, how: str) -> None:
                 number = signal.SIGSTOP
             _, status = os.waitpid(child.pid, os.WUNTRACED)
             assert os.WIFSTOPPED(status) and os.WSTOPSIG(status) == number
-            assert state(program) == "T"
+            until(lambda: state(program) == "T", "the program does not stop")
             (os.killpg if how == "group" else os.kill)(child.pid, signal.SIGCONT)
             if how == "itself":
                 assert child.stdout.readline() == "stop\n"

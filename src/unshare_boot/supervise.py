@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # the same without enums, which cost more to make than all of this
 
+MADV_DONTNEED = 4  # include/uapi/asm-generic/mman-common.h
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 PR_SET_DUMPABLE = 4
 PR_SET_NAME = 15
@@ -41,6 +42,7 @@ FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a
 HERE = b"!"
 
 EVERY = signal.valid_signals()
+STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 QUESTION = signal.SIGRTMAX  # it queues, and is delivered after all others, signal(7)
 
 
@@ -230,13 +232,17 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
     while (info := signal.sigtimedwait(EVERY, 0)) is not None:
         if info.si_signo != signal.SIGCHLD or info.si_code <= SI_USER:
             missed.append(info.si_signo)
+    try:
+        maps = os.open(
+            "/proc/self/maps", os.O_RDONLY
+        )  # not to be found once /proc is mounted afresh
+    except OSError:
+        maps = -1
     os.write(opener, bytes(missed[:256]))
 
-    import gc
-
-    gc.disable()  # a collection writes to every object, and so copies what is still shared
-    keep_only(init.questions, init.answers, opener)
+    keep_only(init.questions, init.answers, opener, maps)
     init.greet()
+    slim(maps)
     for number in missed[1:]:
         init.had(number)  # so that it does not stand for the next of its kind
     own = os.getpid()
@@ -245,10 +251,45 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
         number = info.si_signo
         if number == signal.SIGCHLD and info.si_code > SI_USER:
             continue  # the program has stopped, gone on or ended
-        if not init.had(number) and info.si_pid != own:
+        if not init.had(number) and not revoked(number) and info.si_pid != own:
             os.kill(program, number)
     init.end()
     end_like(status)
+
+
+def revoked(number: int) -> bool:
+    """Return whether a signal has come that takes this one back, signal(7).
+
+    SIGCONT clears the stop signals that wait for a process, and they clear it; in init's memory,
+    too, so that init does not know of one that was sent to the whole group.
+    """
+    if number == signal.SIGCONT:
+        return not STOPS.isdisjoint(signal.sigpending())
+    return number in STOPS and signal.SIGCONT in signal.sigpending()
+
+
+def slim(maps: int) -> None:
+    """Let go of memory: keep from copying what is shared, and from holding program text.
+
+    Args:
+        maps: /proc/self/maps, or -1; it is closed.
+    """
+    import gc
+
+    gc.disable()  # a collection writes to every object
+    if maps < 0:
+        return
+    from _ctypes import _SimpleCData
+
+    class Address(_SimpleCData):  # type: ignore[type-arg]
+        _type_ = "P"
+
+    with open(maps, "rb") as file:
+        for line in file.read().splitlines():  # proc_pid_maps(5)
+            span, access, _, _, _, *path = line.split(None, 5)
+            if access == b"r-xp" and path and path[0][:1] == b"/":  # comes back when it is used
+                first, end = (int(number, 16) for number in span.split(b"-"))
+                call("madvise", Address(first), end - first, MADV_DONTNEED)  # type: ignore[arg-type]
 
 
 def look(program: int) -> "int | None":
