@@ -329,6 +329,8 @@ def test_a_working_directory_that_is_gone(newest: Python, tree: Path) -> None:
     command = ["sh", "-c", script, "sh", *newest.command("print('user code')")]
     done = newest.user.run(command, cwd=tree, env={"PY_UNSHARE": f"user,tmpfs={tree}/sub"})
     assert done.ok() == "user code\n"
+    done = newest.user.run(command, cwd=tree, env={"PY_UNSHARE": "user,ro=/"})
+    assert done.ok() == "user code\n"
     done = newest.user.run(command, cwd=tree, env={"PY_UNSHARE": "user,tmpfs=sub"})
     assert done.status == 125 and "'sub' is relative" in done.stderr
 

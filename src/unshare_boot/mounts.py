@@ -83,7 +83,7 @@ def operate(plan: Plan) -> None:
             raise UnshareError(error.errno or 0, error.strerror or "", item, error.call) from error
         except OSError as error:
             raise failed(item, error) from error
-        if start == covered or start.startswith(covered + "/"):
+        if covered and (start == covered or start.startswith(covered + "/")):
             covers = item
     if covers:
         try:
