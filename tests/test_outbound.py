@@ -499,6 +499,22 @@ def test_a_resolver_on_the_hosts_loopback_needs_a_mount(
     refused(visitor.run("print('user code')", f"user,net={driver}{more}"), STUB, "mount")
 
 
+def test_forwarding_names_opens_nothing_else(visitor: Visitor, driver: str) -> None:
+    before = visitor.site.resolv_conf.read_text()
+    forwarder = {"pasta": "169.254.1.1", "slirp4netns": "10.0.2.3"}[driver]
+    code = f"""{CLIENT}
+print(socket.getaddrinfo("{NAME}", 80, socket.AF_INET, socket.SOCK_STREAM)[0][4][0])
+print(reaches("{forwarder}", 7100, 1), reaches("{ROUTER}", 7100, 1))
+"""
+    visitor.site.resolv_conf.write_text("nameserver 127.0.0.1\n")
+    try:
+        with visitor.site.listen("dns:127.0.0.1:53", "tcp:127.0.0.1:7100", "udp:127.0.0.1:7100"):
+            done = visitor.run(code, f"user,mount,net={driver}")
+    finally:
+        visitor.site.resolv_conf.write_text(before)
+    assert done.ok() == f"{SERVER}\nFalse False\n"
+
+
 @pytest.mark.usefixtures("stub")
 def test_a_resolver_for_root(visitor: Visitor, driver: str) -> None:
     lines = visitor.run(LOOK_UP, f"net={driver},mount", as_root=True).ok().splitlines()

@@ -236,9 +236,6 @@ def _unreachable_resolver(plan: "Plan") -> str:
         raise UnshareError(EOPNOTSUPP, f"{asked}: {more}", item)
     if ":" in first:
         raise UnshareError(EOPNOTSUPP, f"{asked}, and IPv6 cannot be forwarded", item)
-    if plan.net == "slirp4netns" and first == "127.0.0.1":
-        reason = f"{asked}, and slirp4netns would open all of 127.0.0.1: take net=pasta"
-        raise UnshareError(EOPNOTSUPP, reason, item)
     if not os.path.lexists(RESOLV_CONF):
         raise UnshareError(ENOENT, f"{asked}, and there is no {RESOLV_CONF} to cover", item)
     return first

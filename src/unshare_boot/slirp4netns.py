@@ -19,8 +19,8 @@ READY = b"1"
 def arguments(plan: "Plan", target: str, forward_dns: bool) -> "list[str]":
     """Return the options.
 
-    Its own resolver is switched off where it is not needed, because 10.0.2.3 stands for the whole
-    machine that the host's resolver runs on, whatever the port, --disable-host-loopback or not.
+    Its own resolver is switched off where it is not needed: with it, port 53 of the address that
+    names are asked of outside is reached from inside, --disable-host-loopback or not.
     """
     for address, host, inside, kind in plan.publish:
         if address[:1] == "[" and kind == "tcp":
