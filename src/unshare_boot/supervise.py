@@ -37,6 +37,7 @@ PR_SET_NAME = 15
 SYS_CLOSE_RANGE = 436  # the same on every architecture that Python runs on; Linux 5.9
 LAST_DESCRIPTOR = 2**31 - 1
 SI_QUEUE = -1  # what sigqueue(3) sends, which cannot address a group
+SI_KERNEL = 0x80
 SI_USER = 0  # si_code is at most this where a process has sent the signal, sigaction(2)
 FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a signal together
 HERE = b"!"
@@ -102,7 +103,8 @@ class Init:
         By the C library's fork, not Python's: init runs no code of the program's, so none of its
         fork handlers either.
         """
-        self.credit: dict[int, int] = {}
+        self.credit: dict[int, int] = {}  # of a signal, how many that wait were init's as well
+        self.terminal: set[int] = set()  # those that wait behind one which came from the terminal
         questions, self.questions = os.pipe()
         self.answers, answers = os.pipe()
         try:
@@ -127,12 +129,17 @@ class Init:
         except OSError:  # init is dead, and with it the program
             pass
 
-    def had(self, number: int) -> bool:
+    def had(self, number: int, code: int) -> bool:
         """Return whether init has had this signal as well, and so the program.
 
-        If this process is behind, there is more than one of its kind: then init's count is good
-        for those that wait here, too. Real-time signals are counted; of the others, one that waits
-        stands for any number (signal(7)).
+        If this process is behind, more than one of a kind waits here: then init's count is good for
+        those, too. Real-time signals are counted; of the others, one that waits stands for any
+        number (signal(7)). Init can be behind as well, and have one for two; two of a terminal's
+        are alike.
+
+        Args:
+            number: the signal.
+            code: its si_code, sigaction(2).
         """
         try:
             os.write(self.questions, bytes((number,)))
@@ -140,8 +147,14 @@ class Init:
             count = self.credit.pop(number, 0) + ord(os.read(self.answers, 1))
         except (OSError, TypeError):  # init is dead, and with it the program
             return False
-        if count > 1 and number in signal.sigpending():
-            self.credit[number] = count - 1 if number >= signal.SIGRTMIN else 1
+        if code == SI_KERNEL and number in self.terminal:
+            count += 1
+        self.terminal.discard(number)
+        if count and number in signal.sigpending():
+            if number >= signal.SIGRTMIN or count > 1:
+                self.credit[number] = count - 1 if number >= signal.SIGRTMIN else 1
+            elif code == SI_KERNEL:
+                self.terminal.add(number)
         return count > 0
 
     def end(self) -> None:
@@ -244,14 +257,14 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
     init.greet()
     slim(maps)
     for number in missed[1:]:
-        init.had(number)  # so that it does not stand for the next of its kind
+        init.had(number, SI_USER)  # so that it does not stand for the next of its kind
     own = os.getpid()
     while (status := look(program)) is None:
         info = signal.sigwaitinfo(EVERY)
         number = info.si_signo
         if number == signal.SIGCHLD and info.si_code > SI_USER:
             continue  # the program has stopped, gone on or ended
-        if not init.had(number) and not revoked(number) and info.si_pid != own:
+        if not init.had(number, info.si_code) and not revoked(number) and info.si_pid != own:
             os.kill(program, number)
     init.end()
     end_like(status)
