@@ -79,10 +79,10 @@ def draw(document: dict[str, Any], target: Path) -> None:
             colour = OURS if own else FLOOR if name.startswith("static C") else PEER
             spread = [[added["median"] - added["q1"]], [added["q3"] - added["median"]]]
             axes.barh(place, added["median"], height=0.72, color=colour)
-            axes.errorbar(added["median"], place, xerr=spread, color=FAINT, linewidth=1)
+            axes.errorbar(added["median"], place + 0.27, xerr=spread, color=FAINT, linewidth=1)
             axes.annotate(
                 f"{added['median']:.1f}",
-                (max(added["q3"], added["median"]), place),
+                (0, place),
                 xytext=(5, 0),
                 textcoords="offset points",
                 va="center",
@@ -101,8 +101,8 @@ def draw(document: dict[str, Any], target: Path) -> None:
         axes.spines["left"].set_color(PEER)
         axes.tick_params(length=0)
         axes.xaxis.set_visible(False)
-    panels[-1, 0].set_xlim(left=0)
-    panels[-1, 0].margins(x=0.1)
+    longest = max(row["added_ms"]["median"] for _, rows in grouped for row in rows)
+    panels[-1, 0].set_xlim(0, 1.3 * longest)
     version = interpreter["python"]["version"]
     figure.suptitle(
         "Milliseconds added to the start of Python (less is better)",
