@@ -89,6 +89,7 @@ GOOD = [
     ("map-groups=0:staff:1,user", "user=root,map-groups=0:staff:1"),
     ("user,setgroups=allow", "user=root,setgroups=allow"),
     ("user,setgroups=deny", "user=root,setgroups=deny"),
+    ("user=all,setgroups=deny", "user=all,setgroups=deny"),
     ("net=pasta,publish=8080:80", "net=pasta,publish=127.0.0.1:8080:80/tcp"),
     ("net=pasta,publish=0.0.0.0:53:53/udp", "net=pasta,publish=0.0.0.0:53:53/udp"),
     ("net=slirp4netns,publish=[0::1]:1:2", "net=slirp4netns,publish=[::1]:1:2/tcp"),
@@ -126,11 +127,6 @@ def test_a_plan_holds_what_the_list_says() -> None:
     assert plan.publish == (("[::1]", 8, 9, "udp"),)
     assert plan.operations == (("bind", "/a:\\", "/b"),)
     assert plan.map_users == (("1", "2", 3),)
-
-
-def test_a_plan_does_not_change() -> None:
-    with pytest.raises(AttributeError, match="does not change"):
-        plan_of("user").net = "lo"
 
 
 def test_plans_differ() -> None:
@@ -223,6 +219,7 @@ BAD = [
     ("user=none,map-users=0:0:1", "map-users", "contradicts user='none'"),
     ("user=all,map-groups=0:0:1", "map-groups", "contradicts user='all'"),
     ("user=/x,setgroups=allow", "setgroups", "contradicts user='/x'"),
+    ("user=none,setgroups=deny", "setgroups", "contradicts user='none'"),
     ("user,setgroups", "setgroups", "expected allow or deny"),
     ("user,setgroups=denied", "setgroups='denied'", "did you mean deny?"),
     ("setgroups=deny", "setgroups", "add user"),
@@ -322,9 +319,10 @@ def test_a_megabyte_gives_one_short_error(what: str) -> None:
     assert len(str(error_of(LONG[what]))) < 600
 
 
-def test_many_mounts_take_no_time_to_speak_of() -> None:
-    text = ",".join(f"tmpfs=/a\\,{number}" for number in range(50_000))
-    assert len(plan_of(text).operations) == 50_000
+def test_as_many_items_as_the_environment_holds() -> None:
+    text = ",".join(f"tmpfs=/a\\,{number}" for number in range(8_000))
+    assert 2**16 < len(text) < 2**17
+    assert len(plan_of(text).operations) == 8_000
 
 
 @given(st.text())

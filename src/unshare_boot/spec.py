@@ -68,15 +68,15 @@ def check_together(plan: Plan) -> None:
         UnshareError: two items cannot both be had (EINVAL).
     """
     joined = [name for name in NAMESPACES if (getattr(plan, name) or "")[:1] == "/"]
-    for item, given, needs in (
-        ("map-users", plan.map_users, "user"),
-        ("map-groups", plan.map_groups, "user"),
-        ("setgroups", plan.setgroups, "user"),
-        ("addr", plan.addr, "net"),
+    for item, given, needs, but in (
+        ("map-users", plan.map_users, "user", ("none", "all")),
+        ("map-groups", plan.map_groups, "user", ("none", "all")),
+        ("setgroups", plan.setgroups, "user", ("none",)),
+        ("addr", plan.addr, "net", ("down",)),
     ):
         if given and getattr(plan, needs) is None:
             raise _bad(item, None, f"needs {needs}: add {needs} to the list")
-        if given and (needs in joined or getattr(plan, needs) in ("none", "all", "down")):
+        if given and (needs in joined or getattr(plan, needs) in but):
             raise _bad(item, None, f"contradicts {needs}={show(getattr(plan, needs))}")
     if plan.publish and plan.net not in OUTBOUND:
         raise _bad("publish", None, "needs net=pasta or net=slirp4netns")
