@@ -148,7 +148,8 @@ def test_what_is_recorded_is_the_whole_hook(start: Start) -> None:
         expected.update(unshare=7, mount=1, sethostname=1, openat=5, write=4, setns=1, close=6)
     assert counts == {**expected, "stat": expected["unshare"]}
     read = " ".join(call.arguments for call in start.imports)
-    for module in ("__init__", "namespaces", "spec"):
+    modules = ("__init__", "namespaces", "spec") if start.unshare == WHOLE else ("namespaces",)
+    for module in modules:
         assert f"/unshare_boot/{module}.py" in read
     # And what the others are compared with: a start that nothing happens to, and none at all.
     assert start.isolates(start.python.run(PROGRAM, unshare=start.unshare))
@@ -170,7 +171,9 @@ def test_the_hooks_own_calls(start: Start, error: str) -> None:
         item, named = step(call)
         words = os.strerror(getattr(errno, error))
         said = re.search(rf" {item}.*{re.escape(named)}.*{words}", done.stderr)
-        if not (refused(done) and said):
+        # Python's own socket() tries again without SOCK_CLOEXEC, for kernels before 2.6.27.
+        again = call.name == "socket" and error == "EINVAL" and start.isolates(done)
+        if not ((refused(done) and said) or again):
             wrong.append(f"{call}: {done}")
     assert not wrong, "\n".join(wrong)
 
