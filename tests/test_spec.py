@@ -326,7 +326,7 @@ def test_as_many_items_as_the_environment_holds() -> None:
 
 
 @given(st.text())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_gives_a_plan_or_one_clear_error(text: str) -> None:
     any_text(text)
 
@@ -337,7 +337,7 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(st.one_of(pieces, st.text(max_size=3)), max_size=12).map("".join))
-@settings(max_examples=600)
+@settings(max_examples=600, deadline=None)
 def test_any_heap_of_pieces_gives_a_plan_or_one_clear_error(text: str) -> None:
     any_text(text)
 
@@ -457,6 +457,7 @@ def test_what_is_right_is_understood_and_printed_again(text: str) -> None:
 
 
 @given(st.lists(st.sampled_from([*WORDS]).flatmap(words), min_size=1, max_size=5))
+@settings(deadline=None)
 def test_short_words_are_read_as_the_whole_grammar_reads_them(items: list[str]) -> None:
     """spec.parse takes words without loading the grammar, which must not make a difference."""
     whole, text, expected = Plan(), ",".join(items), None
