@@ -415,6 +415,23 @@ def test_no_moment_of_the_start_lets_kill_9_leave_anything(newest: Python, workd
     until(lambda: not with_argument(token), "a process survives")
 
 
+def test_init_does_not_miss_that_the_supervisor_is_dead(newest: Python, workdir: Path) -> None:
+    """Killed before init has asked the kernel to be told (by its second prctl(2))."""
+    strace = require_tool("strace")
+    token = f"token-{workdir.name}"
+    slow = ["-e", "trace=prctl", "-e", "inject=prctl:delay_enter=3000000:when=2"]
+    command = newest.command(["-c", WAITER, token])
+    with newest.user.popen(
+        [strace, "-f", "-qq", "-o", "/dev/null", *slow, *command], env={"PY_UNSHARE": "user,pid"}
+    ) as tracer:
+        assert tracer.stdout
+        assert tracer.stdout.readline() == "ready\n"
+        supervisor = psutil.Process(tracer.pid).children()[0].pid
+        inode = namespace_inode(inside(supervisor)[1], "pid")
+        os.kill(supervisor, signal.SIGKILL)
+        until(lambda: not members(inode), "something survives the supervisor")
+
+
 def test_a_thousand_orphans_are_reaped(oldest: Python, newest: Python) -> None:
     code = """
 import os, time
