@@ -33,7 +33,7 @@ from __future__ import annotations
 from harness.interpreters import Interpreter
 from harness.outer import id_map, namespace_inode, namespaces
 from harness.processes import Finished, Python, User
-from harness.require import require_root, require_tool
+from harness.require import require_module, require_root, require_tool
 from harness.session import Session
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "id_map",
     "namespace_inode",
     "namespaces",
+    "require_module",
     "require_root",
     "require_tool",
 ]

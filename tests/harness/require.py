@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from typing import NoReturn
@@ -24,6 +25,12 @@ def require_root() -> None:
     """Skip a test that only root can run; where CI is set, the suite has to run as root."""
     if os.getuid() != 0:
         _lacking("needs root")
+
+
+def require_module(name: str) -> None:
+    """Skip a test that imports what is not installed, or fail where CI is set."""
+    if importlib.util.find_spec(name) is None:
+        _lacking(f"needs the package {name}")
 
 
 def _lacking(reason: str) -> NoReturn:
