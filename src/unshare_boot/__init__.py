@@ -60,17 +60,20 @@ def boot() -> None:
             from .startover import arrive
 
             arrive(text)
+            _check_whole()
             return
         if "PY_UNSHARE_ONLY" in os.environ:
             from .only import meant
 
             if not meant(os.environ["PY_UNSHARE_ONLY"]):
+                _check_whole()
                 return
         del os.environ["PY_UNSHARE"]
         if "PY_UNSHARE_ON_ERROR" in os.environ:
             from .rehearsal import may_be_had
 
             if not may_be_had(text, os.environ["PY_UNSHARE_ON_ERROR"]):
+                _check_whole()
                 return
         _isolate(text)
     except BaseException as error:
@@ -158,6 +161,18 @@ def _enter(plan: "Plan") -> None:
 
         entered = {**holding(), **entered}
     os.environ["PY_UNSHARE_ACTIVE"] = ",".join(f"{name}={inode}" for name, inode in entered.items())
+    _check_whole()
+
+
+def _check_whole() -> None:
+    """Raise ImportError if a file was cut short: what it lacks may be what isolates.
+
+    A Python file that ends early, at the end of a line, is a valid one. So the last line of each
+    says that it is all there.
+    """
+    for name, module in tuple(sys.modules.items()):
+        if name.startswith("unshare_boot.") and not hasattr(module, "WHOLE"):
+            raise ImportError(f"{module.__file__} is cut short: install unshare-boot anew")
 
 
 def _reporter() -> "Callable[[str], None] | None":

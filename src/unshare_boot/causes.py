@@ -666,3 +666,5 @@ CAUSES: "tuple[Callable[[Case], Finding], ...]" = (
     selinux,
     plain_chroot,
 )
+
+WHOLE = True

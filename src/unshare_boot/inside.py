@@ -148,3 +148,5 @@ def _write_map(path: str, ids: "Mapping[int, int]") -> None:
         write_file(path, "".join(lines))
     except OSError as error:
         raise failed("", error) from error
+
+WHOLE = True

@@ -269,3 +269,5 @@ def in_child(function: "Callable[[], int]") -> int:
     except ChildProcessError:  # SIGCHLD is ignored: the kernel has reaped it
         pass
     return answer[0] if answer else 255
+
+WHOLE = True

@@ -311,3 +311,5 @@ def _give(path: str, uid: int, gid: int) -> None:
 
 def _item(operation: "tuple[str, ...]") -> str:
     return f"{operation[0]}={':'.join(operation[1:])!r}" if operation[1:] else operation[0]
+
+WHOLE = True

@@ -431,3 +431,5 @@ STEPS: "dict[str, Step]" = {
     "time": enter_time,
     "pid": enter_pid,
 }
+
+WHOLE = True

@@ -93,3 +93,5 @@ def _module(arguments: "list[str]") -> str:
                         next(rest, None)
                     break
     return ""
+
+WHOLE = True

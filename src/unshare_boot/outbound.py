@@ -22,7 +22,7 @@ import os
 from errno import ECHILD, EINVAL, ENOENT, EOPNOTSUPP, EPROTO, ESRCH
 
 from .errors import UnshareError
-from .namespaces import MS_BIND, call, mount, write_file
+from .namespaces import MS_BIND, call, mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -115,12 +115,6 @@ def connect(plan: "Plan") -> None:
     """
     if _pipes is None:
         raise UnshareError(ECHILD, "nobody was left outside to start it", f"net={plan.net}")
-    try:
-        # Nobody can have the interface's addresses too, and to check that takes IPv6 a second
-        # in which they cannot be used. (Later versions of pasta do without by themselves.)
-        write_file("/proc/sys/net/ipv6/conf/default/accept_dad", "0")
-    except OSError:  # no IPv6, or a read-only /proc/sys
-        pass
     from . import _reporter
 
     report = _reporter() if held < 0 else None  # it is shown once, not for a rehearsal too
@@ -536,3 +530,5 @@ def _another(namespace: "tuple[int, int]", helpers: "Container[int]") -> int:
         except OSError:  # it has ended, or is somebody else's
             continue
     return -1
+
+WHOLE = True

@@ -47,3 +47,5 @@ def target(plan: "Plan", pid: str) -> "list[str]":
     them to open /proc/PID/ns/net, so it finds the namespace at its standard input.
     """
     return [pid] if plan.user is not None else ["--netns", "/dev/stdin"]
+
+WHOLE = True

@@ -34,8 +34,10 @@ def protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test that has the marker, and report it: pytest_runtest_protocol.
 
     Returns:
-        True, or None if the marker says to do nothing.
+        True, or None if the test is skipped, or the marker says to do nothing.
     """
+    if _is_skipped(item):
+        return None
     call = pytest.CallInfo.from_call(lambda: _plan(item), "setup")
     if call.excinfo is None and call.result is None:
         return None
@@ -52,7 +54,7 @@ def protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
 
 def make_sure(item: pytest.Item) -> None:
     """Fail a test that has the marker, unless it runs in a child of ours."""
-    if inside is item:
+    if inside is item or _is_skipped(item):
         return
     if _plan(item) is not None:
         pytest.fail(
@@ -118,8 +120,6 @@ def _report(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
 
 def _set_up_shared(item: pytest.Item) -> None:
     """Set up, in this process, the fixtures that other tests may have as well."""
-    if _is_skipped(item):
-        return
     if getattr(item, "_request", None) is False:  # run before, and now again
         item._initrequest()  # type: ignore[attr-defined]
     item.session._setupstate.setup(item.parent)  # type: ignore[arg-type]
@@ -209,7 +209,8 @@ def _understand(item: pytest.Item, kind: str, *what: Any) -> list[Any]:
             reason = f"@pytest.mark.{MARKER}({text!r}): refused, the test was not run"
             pytest.fail(f"{reason}\n{why(text, error)}", pytrace=False)
         pytest.skip(f"{text}: {error}")
-    dumped, recorded = what
+    dumped, recorded, measured = what
+    _add_coverage(measured)
     for message, category, filename, lineno in recorded:
         warnings.warn_explicit(message, category, filename, lineno)
     hook = item.config.hook
@@ -248,7 +249,7 @@ def _be_child(item: pytest.Item, plan: Plan, writer: int) -> None:
             stream.flush()
 
 
-def _run_here(item: pytest.Item) -> tuple[list[Any], list[Any]]:
+def _run_here(item: pytest.Item) -> tuple[list[Any], list[Any], Any]:
     from _pytest.runner import runtestprotocol
 
     _tell_of_isolation(item)
@@ -258,7 +259,37 @@ def _run_here(item: pytest.Item) -> tuple[list[Any], list[Any]]:
         # The test's parent as the next item: all that is torn down is the test's own.
         reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
     dumped = [hook.pytest_report_to_serializable(config=item.config, report=r) for r in reports]
-    return dumped, [(str(w.message), w.category, w.filename, w.lineno) for w in recorded or ()]
+    told = [(str(w.message), w.category, w.filename, w.lineno) for w in recorded or ()]
+    return dumped, told, _coverage()
+
+
+def _coverage() -> Any:
+    """Return what coverage.py has measured in this child, or None.
+
+    In a file it could be lost, with an overlay say: so it goes to the parent, and the file goes.
+    """
+    coverage = sys.modules.get("coverage")
+    current = coverage.Coverage.current() if coverage else None
+    if current is None:
+        return None
+    current.stop()
+    data = current.get_data()
+    files = data.measured_files()
+    arcs = data.has_arcs()
+    measured = {file: (data.arcs if arcs else data.lines)(file) for file in files}
+    plugins = {file: data.file_tracer(file) for file in files if data.file_tracer(file)}
+    data.erase()
+    return arcs, measured, plugins
+
+
+def _add_coverage(measured: Any) -> None:
+    coverage = sys.modules.get("coverage")
+    current = coverage.Coverage.current() if coverage and measured else None
+    if current is not None:
+        arcs, files, plugins = measured
+        data = current.get_data()
+        (data.add_arcs if arcs else data.add_lines)(files)
+        data.add_file_tracers(plugins)
 
 
 def _tell_of_isolation(item: pytest.Item) -> None:
@@ -287,3 +318,6 @@ class InChild:
                 pytrace=False,
             )
         yield
+
+
+WHOLE = True

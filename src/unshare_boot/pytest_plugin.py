@@ -104,3 +104,6 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         from .pytest_child import make_sure
 
         make_sure(item)
+
+
+WHOLE = True

@@ -363,3 +363,6 @@ def of_network(error: BaseException) -> bool:
     if isinstance(error, (gaierror, herror)):
         return True
     return isinstance(error, OSError) and error.errno in UNREACHABLE
+
+
+WHOLE = True

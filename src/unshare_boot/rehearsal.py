@@ -149,3 +149,5 @@ def _try(plan: "Plan", writer: int) -> None:
         else:  # a broken install, say: no list can be had, and nobody may go on without
             answer = dumps((False, repr(error)))
     os.write(writer, answer)
+
+WHOLE = True

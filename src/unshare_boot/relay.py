@@ -150,3 +150,5 @@ def _relay(ports: "list[Port]") -> "NoReturn":
                     outside[client[0]][0].sendto(inside_of[client].recv(LARGEST), client[1])
             except OSError:  # nobody listens inside, or the client is gone: UDP promises nothing
                 continue
+
+WHOLE = True

@@ -83,3 +83,5 @@ class Control:
                     remove(path)
                 except OSError:  # never made
                     pass
+
+WHOLE = True

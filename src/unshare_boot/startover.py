@@ -159,8 +159,8 @@ def arrive(text: str) -> None:
     from .inside import holding
 
     del os.environ["PY_UNSHARE"]
-    pid, carried, comm = text[len(ARRIVED) :].split(" ", 2)
-    if not holding():
+    pid, carried, comm = (text[len(ARRIVED) :] + "  ").split(" ", 2)
+    if not pid.isdigit() or not holding():
         raise UnshareError(EINVAL, "what unshare-boot writes for itself is no list")
     if int(pid) != os.getpid():  # a child that a .pth file started before ours had its turn
         return
@@ -170,7 +170,7 @@ def arrive(text: str) -> None:
         set_down()
     try:
         with open("/proc/self/comm", "wb") as file:
-            file.write(os.fsencode(comm))
+            file.write(os.fsencode(comm.rstrip()))
     except OSError:  # only for the eyes of ps(1)
         pass
 
@@ -272,3 +272,6 @@ def _execute(program: str, arguments: "list[str]", environment: "dict[bytes, byt
     except OSError as error:
         reason = error.strerror or ""
         raise UnshareError(error.errno or 0, reason, "", f"execve({program})") from error
+
+
+WHOLE = True

@@ -382,3 +382,5 @@ def keep_only(*descriptors: int) -> None:
             except OSError:  # before Linux 5.9, or a seccomp profile of that time
                 os.closerange(first, min(kept, os.sysconf("SC_OPEN_MAX")))
         first = kept + 1
+
+WHOLE = True

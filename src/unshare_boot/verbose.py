@@ -27,3 +27,5 @@ def reporter() -> "Callable[[str], None]":
         last = perf_counter_ns()
 
     return report
+
+WHOLE = True
