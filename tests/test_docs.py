@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from test_toggles import own_interpreter
 
-from harness import Session
+from harness import Session, require_tool
 from harness.console import Block, Command, as_user, blocks, commands, matches, run
 from harness.session import PROJECT, default
 from unshare_boot import spec
@@ -53,7 +54,7 @@ def wheelhouse(session: Session) -> Path:
     directory = session.directory / "wheelhouse"
 
     def make() -> None:
-        needed = ["hatchling>=1.27", "pytest>=8", "pip", "tox", "nox"]
+        needed = ["hatchling>=1.27", "pytest>=8", "colorama", "pip", "setuptools", "uv"]
         session.tool([sys.executable, "-m", "pip", "download", "-q", "-d", directory, *needed])
         for kind in ("pth", "start"):
             shutil.copy(session.wheel(kind), directory)
@@ -70,10 +71,25 @@ def tools(session: Session, wheelhouse: Path) -> Path:
     def make() -> None:
         python = session.make_venv(default(session.found)[-1].interpreter, directory)
         index = ["--no-index", "--find-links", str(wheelhouse)]
-        session.uv("pip", "install", "--python", python, *index, "pip", "pytest", "unshare-boot")
+        wanted = ["pip", "pytest", "uv", "unshare-boot"]
+        session.uv("pip", "install", "--python", python, *index, *wanted)
 
     session.once("docs-venv", make)
     return directory / "bin"
+
+
+def variables(wheelhouse: Path, tools: Path) -> dict[str, str]:
+    """An environment in which pip and uv look into the wheelhouse, and nowhere else."""
+    return {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheelhouse),
+        "PIP_CONFIG_FILE": os.devnull,
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": str(wheelhouse),
+        "UV_PYTHON": str(tools / "python"),
+        "UV_LINK_MODE": "copy",
+    }
 
 
 @pytest.mark.parametrize("block", CONSOLE, ids=str)
@@ -87,10 +103,10 @@ def test_it_prints_that(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(other.text)
     session.give(workdir)
-    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": os.devnull}
+    env = variables(wheelhouse, tools)
     for command in commands(block.text):
         who = session.root if command.prompt == "#" else session.user
-        done = run(command, who, tools, workdir, **pip, PIP_DISABLE_PIP_VERSION_CHECK="1")
+        done = run(command, who, tools, workdir, **env)
         expected = as_user(command.output, session.user.uid, session.user.gid)
         assert matches(expected, done.stdout), f"{command.text}\n{done.stdout}"
 
@@ -107,9 +123,28 @@ def test_the_first_command_of_the_readme(
     (checkout,) = workdir.iterdir()
     session.give(workdir)
     command = Command("$", block.text, "uid 0, gid 0\nlistening on 127.0.0.1:80\n...")
-    pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheelhouse), "PIP_CONFIG_FILE": os.devnull}
-    done = run(command, session.user, tools, checkout, **pip, PIP_QUIET="1")
+    env = variables(wheelhouse, tools)
+    done = run(command, session.user, tools, checkout, **env, PIP_QUIET="1")
     assert done.status == 0 and matches(command.output, done.stdout), done.stdout
+
+
+def test_the_hook_of_pre_commit(
+    session: Session, tools: Path, wheelhouse: Path, workdir: Path
+) -> None:
+    require_tool("git")
+    directory = session.directory / "pre-commit"
+    session.uv("venv", "--python", own_interpreter(session), directory)
+    session.uv("pip", "install", "--python", directory / "bin" / "python", "pre-commit")
+    for block in BLOCKS:
+        if block.file in (".pre-commit-config.yaml", "tests/test_isolated.py"):
+            path = workdir / block.file
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(block.text)
+    session.give(workdir)
+    text = "git init -q . && git add . && pre-commit run --all-files --verbose"
+    env = variables(wheelhouse, tools)
+    done = run(Command("$", text, ""), session.user, directory / "bin", workdir, **env)
+    assert done.status == 0 and "1 passed" in done.stdout, done.stdout
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)
