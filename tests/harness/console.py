@@ -77,7 +77,8 @@ def blocks(page: Path) -> list[Block]:
                 before = line.strip()
         elif fence and fence[2].startswith(opened[2]) and not fence[3]:
             text = "".join(f"{line.removeprefix(opened[1])}\n" for line in lines)
-            reason, file = _NOT_RUN.match(before), _FILE.match(before)
+            reason = _NOT_RUN.match(before)
+            file = _FILE.match(before) if opened[3] != "console" else None
             names = reason[1] if reason else "", file[1] if file else ""
             found.append(Block(page, start, opened[3], text, *names))
             opened, before = None, ""
