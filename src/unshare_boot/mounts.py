@@ -13,6 +13,9 @@ from stat import S_ISDIR
 from .errors import UnshareError
 from .namespaces import (
     MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
     MS_PRIVATE,
     MS_RDONLY,
     MS_REC,
@@ -27,9 +30,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 
-MS_NOSUID = 0x2  # include/uapi/linux/mount.h
-MS_NODEV = 0x4
-MS_NOEXEC = 0x8
 MNT_DETACH = 0x2
 # What a remount has to repeat, since a user namespace may not clear it (mount_namespaces(7),
 # "Restrictions on mount namespaces"), by its word in proc_pid_mountinfo(5).
@@ -311,5 +311,6 @@ def _give(path: str, uid: int, gid: int) -> None:
 
 def _item(operation: "tuple[str, ...]") -> str:
     return f"{operation[0]}={':'.join(operation[1:])!r}" if operation[1:] else operation[0]
+
 
 WHOLE = True

@@ -55,6 +55,9 @@ CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
 MS_RDONLY = 0x1  # include/uapi/linux/mount.h
+MS_NOSUID = 0x2
+MS_NODEV = 0x4
+MS_NOEXEC = 0x8
 MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
@@ -69,6 +72,8 @@ SIOCSIFFLAGS = 0x8914  # include/uapi/linux/sockios.h
 IFF_UP = 0x1
 
 EINTR = 4
+
+FRESH_PROC = (("proc",),)  # the operation that comes with pid
 
 PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 
@@ -121,11 +126,14 @@ def plain_plan(text: str) -> "Plan | None":
     for item in text.split(","):
         name, equals, word = item.partition("=")
         words = WORDS.get(name)
-        if not words or name == "pid" or getattr(plan, name) is not None:
+        if not words or getattr(plan, name) is not None:
             return None
         if equals and (not word or word not in words):
             return None
         setattr(plan, name, word or words[0])
+    if plan.pid is not None:
+        plan.operations = FRESH_PROC
+        plan.mount = plan.mount or "private"
     return plan
 
 
@@ -176,7 +184,9 @@ def steps(plan: Plan) -> "list[tuple[str, Step]]":
 
         todo.insert(0, ("net", prepare))
         todo.append(("net", resolve))
-    if plan.operations:
+    if plan.operations == FRESH_PROC and plan.mount == "private":
+        todo.append(("proc", mount_proc))
+    elif plan.operations:
         from .mounts import operate
 
         todo.append(("mount", operate))
@@ -184,6 +194,10 @@ def steps(plan: Plan) -> "list[tuple[str, Step]]":
         from .capabilities import settle
 
         todo.append(("caps", settle))
+    if plan.pid is not None:
+        from .supervise import admit
+
+        todo.append(("pid", admit))
     return todo
 
 
@@ -261,6 +275,20 @@ def enter_pid(plan: Plan) -> None:
     from .supervise import supervised
 
     supervised(plan)
+
+
+def mount_proc(plan: Plan) -> None:
+    """proc(5) shows the PID namespace of the process that mounts it: what ``pid`` brings along."""
+    try:
+        here = os.getcwd()
+    except OSError:  # it was removed, or lies outside of a chroot
+        here = ""
+    if here.startswith("/proc"):  # to stand in the new one takes more
+        from .mounts import operate
+
+        operate(plan)
+        return
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def inode(name: str) -> int:
@@ -420,7 +448,6 @@ def write_file(path: str, text: str) -> None:
         os.close(descriptor)
 
 
-# It stands last, and no list can do without: a file that was cut short is of no use.
 STEPS: "dict[str, Step]" = {
     "user": enter_user,
     "net": enter_net,

@@ -94,12 +94,16 @@ def _run(item: pytest.Item, nextitem: pytest.Item | None, plan: Plan) -> list[An
     if item.session.shouldfail or item.session.shouldstop:
         nextitem = None
     setupstate = item.session._setupstate
+    known = len(item._report_sections)
     call = _phase(item, "teardown", lambda: setupstate.teardown_exact(nextitem))
     if call.excinfo is not None:
         reports = [each for each in reports if each.when != "teardown" or each.failed]
         reports.append(_report(item, call))
     elif reports[-1].when != "teardown":
         reports.append(_report(item, call))
+    else:
+        captured = item._report_sections[known:]
+        reports[-1].sections += [(f"Captured {key} {when}", text) for when, key, text in captured]
     if hasattr(item, "_request"):  # as pytest's own protocol does, to let go of what they hold
         item._request = False
         item.funcargs = None  # type: ignore[attr-defined]

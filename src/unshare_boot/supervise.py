@@ -42,6 +42,9 @@ SI_USER = 0  # si_code is at most this where a process has sent the signal, siga
 FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a signal together
 HERE = b"!"
 
+# What `supervised` leaves to `admit`: the gate's descriptor, the timer and the signal mask.
+admission: "tuple[int, tuple[float, float], set[int]]"
+
 EVERY = signal.valid_signals()
 STOPS = {signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 QUESTION = signal.SIGRTMAX  # it queues, and is delivered after all others, signal(7)
@@ -84,9 +87,20 @@ def supervised(plan: "Plan") -> None:
             supervise(program, init, opener)
         finally:
             os._exit(REFUSED)
+    init.close()
+    os.close(opener)
+    global admission
+    admission = gate, alarm, mask
+
+
+def admit(plan: "Plan") -> None:
+    """Let the program hear signals, last of all: till then the supervisor had time to get ready.
+
+    Args:
+        plan: the one that `supervised` has had.
+    """
+    gate, alarm, mask = admission
     try:
-        init.close()
-        os.close(opener)
         pass_gate(gate, lifeline=bool(plan.pid))
     except BaseException:
         os._exit(REFUSED)  # the supervisor is dead
@@ -382,5 +396,6 @@ def keep_only(*descriptors: int) -> None:
             except OSError:  # before Linux 5.9, or a seccomp profile of that time
                 os.closerange(first, min(kept, os.sysconf("SC_OPEN_MAX")))
         first = kept + 1
+
 
 WHOLE = True
