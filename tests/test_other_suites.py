@@ -1,0 +1,142 @@
+"""The suites of other projects, from their source archives: isolated and not, the same outcome.
+
+docs/pytest.md lists the tests that need the outside, and this reads it from there.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tarfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from harness import Python, Session
+from harness.session import PROJECT, default
+
+PAGE = PROJECT / "docs" / "pytest.md"
+
+# The newest one that compiled dependencies of these releases have wheels for.
+NEWEST = (3, 13)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A release, and the part of its tests that uses the network, on loopback mostly.
+
+    Attributes:
+        needs: what the tests import.
+        arguments: of pytest.
+        least: how many tests pass, at the least.
+    """
+
+    release: str
+    needs: tuple[str, ...]
+    arguments: tuple[str, ...]
+    least: int
+
+
+SUITES = [
+    Suite(
+        "requests==2.34.2",
+        ("pytest-httpbin", "httpbin", "trustme", "pytest-mock", "pysocks"),
+        (
+            *("tests/test_lowlevel.py", "tests/test_testserver.py", "tests/test_requests.py"),
+            *("-k", "not TestRequests or redirect or cookie or auth or header or session"),
+        ),
+        least=100,
+    ),
+    Suite(
+        "urllib3==2.8.0",
+        (
+            *("anyio[trio]", "h2", "httpx", "hypercorn", "pysocks", "pytest-socket", "quart"),
+            *("quart-trio", "trio", "trustme", "cryptography", "pyopenssl", "idna"),
+        ),
+        tuple(
+            f"test/with_dummyserver/test_{name}.py"
+            for name in ("connection", "socketlevel", "chunked_transfer", "poolmanager")
+        ),
+        least=200,
+    ),
+    Suite(
+        "werkzeug==3.1.9",
+        ("cffi", "cryptography", "ephemeral-port-reserve", "watchdog"),
+        # The reloader's tests wait for the file system.
+        ("tests/test_serving.py", "tests/test_test.py", "tests/middleware", "-k", "not reloader"),
+        least=90,
+    ),
+]
+
+
+def listed(release: str) -> set[str]:
+    """The tests that the page says need the outside."""
+    name = release.partition("=")[0]
+    return set(re.findall(rf"^\| {name} \| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE))
+
+
+@pytest.fixture(params=SUITES, ids=lambda suite: suite.release)
+def suite(request: pytest.FixtureRequest) -> Suite:
+    """One suite after the other."""
+    found: Suite = request.param
+    return found
+
+
+@pytest.fixture
+def tested(session: Session, suite: Suite, workdir: Path) -> Python:
+    """An environment of the suite's own."""
+    fitting = [each for each in default(session.found) if each.interpreter.version[:2] <= NEWEST]
+    if not fitting or fitting[-1].interpreter.version[:2] < (3, 10):
+        pytest.skip("needs a Python from 3.10 to 3.13")
+    made = session.fresh(fitting[-1], workdir / "venv")
+    needs = ["pytest", "pytest-timeout", *suite.needs, suite.release]
+    session.uv("pip", "install", "--python", made.executable, *needs)
+    return made
+
+
+@pytest.fixture
+def source(session: Session, suite: Suite, workdir: Path) -> Path:
+    """The unpacked source archive."""
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps"]
+    session.tool([*pip, "-d", workdir, suite.release])
+    (archive,) = workdir.glob("*.tar.gz")
+    with tarfile.open(archive) as file:
+        file.extractall(workdir)
+    archive.unlink()
+    (directory,) = workdir.glob(suite.release.partition("=")[0] + "-*")
+    session.give(directory)
+    return directory
+
+
+def outcomes(
+    tested: Python, source: Path, suite: Suite, name: str, *options: str
+) -> dict[str, str]:
+    """Run a suite; returns the outcome of each test."""
+    report = source / f"{name}.xml"
+    tail = ["--timeout=60", "-p", "no:cacheprovider", f"--junit-xml={report}", *options]
+    env = {"USER": name}  # for a directory of temporary files of its own
+    command = ["-m", "pytest", "-q", *suite.arguments, *tail]
+    done = tested.run(command, env=env, cwd=source, timeout=300)
+    assert done.status in (0, 1), done.stdout[-3000:] + done.stderr
+    found = {}
+    for case in ElementTree.parse(report).iter("testcase"):
+        kinds = {child.tag for child in case} & {"failure", "error", "skipped"}
+        found[f"{case.get('classname')}.{case.get('name')}"] = min(kinds, default="passed")
+    return found
+
+
+def test_the_same_tests_pass(tested: Python, source: Path, suite: Suite) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        isolated, plain = pool.map(
+            lambda how: outcomes(tested, source, suite, *how),
+            [("isolated", "--unshare=user,net"), ("plain", "--no-unshare")],
+        )
+    need = listed(suite.release)
+    assert {test: isolated[test] for test in need} == dict.fromkeys(need, "failure")
+    others = {test: outcome for test, outcome in plain.items() if test not in need}
+    assert {test: isolated.get(test) for test in others} == others
+    assert isolated.keys() == plain.keys()
+    assert list(others.values()).count("passed") >= suite.least

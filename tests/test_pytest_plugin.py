@@ -1,0 +1,555 @@
+"""The pytest plugin, in environments that have the wheel and pytest, run as an ordinary user.
+
+pytest's own pytester runs inside such an environment, as another run of pytest's, to see what it
+sees: reports, outcomes, and a run within a run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pexpect
+import pytest
+
+from harness import Finished, Python, Session
+from harness.session import default
+
+# pytest-forked cannot serialise the reports of pytest 9.
+NEEDS = ["pytest<9", "pytest-cov", "pytest-forked", "pytest-timeout", "pytest-xdist"]
+
+ISOLATED = """
+import os, unshare_boot
+def test_isolated():
+    assert unshare_boot.active() == ("user", "net")
+    assert "PY_UNSHARE_PYTEST" not in os.environ
+"""
+
+Run = Callable[..., Finished]
+
+
+@pytest.fixture(scope="session", params=["oldest", "newest"])
+def tested(request: pytest.FixtureRequest, session: Session) -> Python:
+    """An environment that has pytest and plugins; not changed by any test."""
+    interpreter = default(session.found)[0 if request.param == "oldest" else -1]
+    directory = session.directory / f"pytest-{request.param}"
+
+    def make() -> None:
+        made = session.fresh(interpreter, directory)
+        # The newest Python with the newest pytest as well.
+        needs = [n for n in NEEDS if request.param == "oldest" or n != "pytest-forked"]
+        needs = [n.partition("<")[0] if request.param == "newest" else n for n in needs]
+        session.uv("pip", "install", "--python", made.executable, *needs)
+
+    session.once(directory.name, make)
+    return session._handle(interpreter, directory)
+
+
+@pytest.fixture
+def run(tested: Python, workdir: Path, session: Session) -> Run:
+    """Write files into a directory and run pytest there."""
+
+    def run(*arguments: str, unshare: str | None = None, **options: Any) -> Finished:
+        files = {
+            key: options.pop(key) for key in list(options) if key.startswith(("test_", "conftest"))
+        }
+        ini = options.pop("ini", None)
+        if ini is not None:
+            lines = "".join(f"{line}\n" for line in str(ini).splitlines())
+            (workdir / "pyproject.toml").write_text(f"[tool.pytest.ini_options]\n{lines}")
+        for name, text in files.items():
+            (workdir / f"{name}.py").write_text(str(text))
+        session.give(workdir)
+        command = ["-m", "pytest", "-p", "no:cacheprovider"] if "own" not in options else []
+        options.pop("own", None)
+        return tested.run(
+            [*command, *arguments],
+            unshare=unshare,
+            env={"USER": "tester", **options.pop("env", {})},
+            cwd=workdir,
+            **options,
+        )
+
+    return run
+
+
+def test_ini_option(run: Run, workdir: Path) -> None:
+    """Once, before conftest.py, with the same command line and output."""
+    done = run(
+        ini='unshare = "user,net"',
+        conftest="import unshare_boot; print(unshare_boot.active(), file=open('log', 'a'))",
+        test_it=ISOLATED,
+    )
+    assert "1 passed" in done.ok()
+    assert re.search(r"^unshare: user,net \(no route out of this run\)$", done.stdout, re.M)
+    assert (workdir / "log").read_text() == "('user', 'net')\n"
+    assert done.stdout.count("test session starts") == 1
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "outcome"),
+    [
+        (["--unshare=user,net"], "1 passed"),
+        (["--unshare", "user,net", "-n2"], "1 passed"),
+        (["--unshare=user,net", "-p", "no:cacheprovider", "-p", "unshare_boot"], "1 passed"),
+        (["--unshare=user,net", "--cov=.", "--cov-report=term"], "1 passed"),
+        (["--unshare=user,net", "-s", "-W", "error"], "1 passed"),
+        ([], "1 failed"),
+        (["--unshare=user,net", "--no-unshare"], "1 failed"),
+    ],
+)
+def test_command_line(run: Run, arguments: list[str], outcome: str) -> None:
+    done = run(*arguments, test_it=ISOLATED)
+    assert outcome in done.stdout, done.stdout + done.stderr
+    assert done.status == (0 if outcome == "1 passed" else 1)
+    if "--cov=." in arguments:
+        assert re.search(r"^test_it.py +\d+ +0 +100%$", done.stdout, re.M), done.stdout
+
+
+def test_the_command_pytest(tested: Python, run: Run, workdir: Path) -> None:
+    """Started by its own name, with what the shell gave it: arguments, environment, input."""
+    text = """
+def test_it():
+    import os, sys
+    print(sys.argv[1:], os.environb[b"A"], sys.stdin.read())
+"""
+    run("--collect-only", test_it=text)
+    options = ["--unshare=user,net", "-s", "-q", "-k", "it and not other", "-p", "no:cacheprovider"]
+    done = tested.user.run(
+        [tested.executable.parent / "pytest", *options],
+        env={"A": "\udcff b"},
+        stdin="hello",
+        cwd=workdir,
+    )
+    assert f"{options} b'\\xff b' hello" in done.ok()
+
+
+def test_forked(run: Run, tested: Python) -> None:
+    if tested.run(["-c", "import pytest_forked"]).status:
+        pytest.skip("pytest-forked cannot serialise the reports of pytest 9")
+    own = "import pytest\n@pytest.mark.unshare('user,uts')\ndef test_own(): pass\n"
+    done = run("--unshare=user,net", "--forked", "-v", test_it=ISOLATED, test_own=own)
+    assert "test_it.py::test_isolated PASSED" in done.stdout
+    # Whichever plugin has the word: it either runs in namespaces of its own, or not at all.
+    assert "test_own.py::test_own PASSED" in done.stdout or "another plugin runs" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("asked", "starts"),
+    [
+        ("user,net", 1),
+        ("net", 1),
+        ("user,net,uts", 2),
+        ("user,net,addr=10.9.8.7/8", 2),  # nothing tells whether that is so already
+    ],
+)
+def test_an_outer_start_is_enough(run: Run, asked: str, starts: int) -> None:
+    code = """
+import os, runpy
+print("net", os.stat("/proc/self/ns/net").st_ino, flush=True)
+runpy.run_module("pytest", run_name="__main__", alter_sys=True)
+"""
+    options = ["-p", "no:cacheprovider", f"--unshare={asked}"]
+    done = run("-c", code, *options, own=True, unshare="user,net", test_it="def test_it(): pass")
+    assert len(set(re.findall(r"^net (\d+)$", done.stdout, re.M))) == starts, done.stdout
+    assert done.stdout.count("1 passed") == 1
+
+
+def test_a_name_that_is_not_meant_is_no_obstacle(run: Run) -> None:
+    env = {"PY_UNSHARE_ONLY": "manage.py"}
+    done = run("--unshare=user,net", unshare="user,uts", env=env, test_it=ISOLATED)
+    assert "1 passed" in done.ok()
+
+
+def test_threads_of_an_early_plugin_are_no_obstacle(run: Run, workdir: Path) -> None:
+    (workdir / "early.py").write_text(
+        "import threading\nthreading.Thread(target=threading.Event().wait, daemon=True).start()\n"
+    )
+    done = run("-p", "early", "--unshare=user,net", test_it=ISOLATED)
+    assert "1 passed" in done.ok()
+
+
+def test_pytest_main_is_told_how(run: Run) -> None:
+    code = "import sys, pytest; sys.exit(pytest.main(['--unshare=user,net', '-q']))"
+    done = run("-c", code, own=True, test_it=ISOLATED)
+    assert done.status == 4
+    assert "pytest.main() was called by a program" in done.stderr
+    assert "PY_UNSHARE=user,net" in done.stderr and "--no-unshare" in done.stderr
+    # Each of the three ways that it tells of.
+    assert "1 passed" in run("-c", code, own=True, unshare="user,net").ok()
+    first = f"import unshare_boot; unshare_boot.unshare('user,net'); {code}"
+    assert "1 passed" in run("-c", first, own=True).ok()
+    assert run("-c", code.replace("'-q'", "'-q', '--no-unshare'"), own=True).status == 1
+
+
+def test_a_start_that_does_not_isolate_is_no_loop(run: Run) -> None:
+    """-S leaves out .pth files, so that starting over has no effect."""
+    path = run("-c", "import sys; print([p for p in sys.path if 'site' in p])", own=True).ok()
+    code = f"import runpy, sys; sys.path += {path.strip()}\n"
+    code += "runpy.run_module('pytest', run_name='__main__')"
+    done = run("-S", "-c", code, "--unshare=user,net", own=True, test_it=ISOLATED)
+    assert done.status == 4
+    assert "still not isolated" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("on_error", "status", "words"),
+    [
+        ("fail", 4, "refused, no test was run"),
+        ("skip", 0, "1 skipped"),
+        ("warn", 1, "the tests ran without"),
+        ("never", 4, "expected fail, skip or warn"),
+    ],
+)
+def test_refused(run: Run, on_error: str, status: int, words: str) -> None:
+    """An ordinary user gets no network namespace alone."""
+    ini = f'unshare = "net"\nunshare_on_error = "{on_error}"'
+    done = run(ini=ini, test_it=ISOLATED)
+    assert done.status == status
+    assert words in done.stdout + done.stderr
+    if on_error in ("fail", "skip", "warn"):
+        assert "unshare(CLONE_NEWNET): Operation not permitted" in done.stdout + done.stderr
+        assert "pyproject.toml" in done.stdout + done.stderr
+    if on_error == "fail":
+        assert "cure: add user to the list" in done.stderr
+    if on_error == "skip":
+        assert "1 skipped" in run("-n2").stdout
+
+
+def test_a_list_that_is_not_understood(run: Run) -> None:
+    done = run("--unshare=user,nett", test_it=ISOLATED)
+    assert done.status == 4 and "did you mean net?" in done.stderr
+    assert "1.0" not in done.stderr and done.stdout == ""
+
+
+NETWORK = """
+import socket, subprocess, sys
+import pytest
+ADDRESS = ("127.0.0.1", {port})
+def test_route(): socket.create_connection(("192.0.2.1", 80))
+def test_name(): socket.getaddrinfo("example.org", 80)
+def test_loopback(): socket.create_connection(ADDRESS)
+def test_wrapped():
+    try: socket.create_connection(ADDRESS)
+    except OSError as error: raise ValueError("no") from error
+def test_child():
+    code = "import socket; socket.create_connection(%r)" % (ADDRESS,)
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+@pytest.fixture
+def connected(): socket.create_connection(ADDRESS)
+def test_fixture(connected): pass
+def test_arithmetic(): assert 1 + 1 == 3
+@pytest.mark.needs_network
+def test_outside(): socket.create_connection(ADDRESS)
+"""
+
+
+def test_network_errors_tell_of_the_isolation(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        text = NETWORK.replace("{port}", str(server.getsockname()[1]))
+        ini = 'unshare = "user,net"'
+        done = run("--show-capture=no", "-rs", ini=ini, test_it=text)
+        assert "6 failed, 1 skipped, 1 error" in done.stdout
+        sections = re.split(r"^_{3,} (.*) _{3,}$", done.stdout, flags=re.M)
+        each = zip(sections[1::2], sections[2::2])
+        told = {name: "isolated by unshare-boot" in text for name, text in each}
+        assert told == {
+            "ERROR at setup of test_fixture": True,
+            "test_route": True,
+            "test_name": True,
+            "test_loopback": True,
+            "test_wrapped": True,
+            "test_child": True,
+            "test_arithmetic": False,
+        }
+        where = r"isolated from the network, by unshare = 'user,net' \(.*/pyproject\.toml\)"
+        assert len(re.findall(where, done.stdout)) == 6
+        assert re.search(r"^SKIPPED \[1\] .*: isolated by unshare = ", done.stdout, re.M)
+        shared = run("-n2", "-k", "loopback or outside").stdout
+        assert len(re.findall(where, shared)) == 1 and "1 failed, 1 skipped" in shared
+        # Outside, they get there, or at least nobody speaks of isolation.
+        plain = run("--no-unshare", "-k", "loopback or child or outside or arithmetic").stdout
+        assert "1 failed, 3 passed" in plain and "isolated" not in plain
+        outer = run("--no-unshare", "-k", "loopback", unshare="user,net").stdout
+        assert "by PY_UNSHARE, set where pytest was started" in outer
+
+
+def test_the_marker_has_the_name_that_one_gives_it(run: Run) -> None:
+    ini = 'unshare = "user,net"\nunshare_network_marker = "internet"\naddopts = "--strict-markers"'
+    done = run(ini=ini, test_it="import pytest\n@pytest.mark.internet\ndef test_it(): assert 0\n")
+    assert "1 skipped" in done.ok()
+
+
+def test_a_module_that_cannot_be_imported(run: Run) -> None:
+    text = "import socket\nsocket.getaddrinfo('example.org', 80)\n"
+    done = run("--unshare=user,net", test_it=text)
+    assert done.status == 2
+    assert "isolated from the network, by --unshare=user,net (command line)" in done.stdout
+
+
+OWN = """
+import os, signal, socket, threading, warnings
+import pytest, unshare_boot
+
+@pytest.fixture(scope="module")
+def shared():
+    yield os.getpid()
+    print("torn down", os.getpid() == PARENT, file=open("log", "a"))
+    print("captured in the end")
+
+PARENT = os.getpid()
+
+@pytest.fixture(scope="session")
+def unasked(): pass
+
+@pytest.fixture
+def server():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"hello"), daemon=True).start()
+        yield server.getsockname()
+
+@pytest.mark.unshare("user,net,mount,overlay=.")
+def test_introspection(shared, server, tmp_path, monkeypatch):
+    assert unshare_boot.active() == ("user", "net", "mount")
+    assert shared == PARENT != os.getpid()
+    assert socket.create_connection(server).recv(9) == b"hello"
+    monkeypatch.setenv("X", "1")
+    open("scratch", "w").close()
+    (tmp_path / "kept").touch()
+    print("captured words")
+    warnings.warn("careful")
+    left = {"a": 1}
+    assert left == {"a": 2}
+
+@pytest.mark.unshare("user,pid")
+def test_pid(capsys):
+    assert os.getpid() == 2
+    print("x")
+    assert capsys.readouterr().out == "x\\n"
+
+def test_outside(shared):
+    assert unshare_boot.active() == () and "X" not in os.environ
+    assert shared == os.getpid() and not os.path.exists("scratch")
+
+@pytest.mark.unshare("user")
+def test_crash():
+    os.write(1, b"last words")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+@pytest.mark.unshare("user")
+def test_dynamic(request): request.getfixturevalue("unasked")
+
+@pytest.mark.unshare("user,nett")
+def test_mistake(): pass
+
+@pytest.mark.unshare("user", "net")
+def test_arguments(): pass
+
+@pytest.mark.unshare("net")
+def test_refused(): pass
+
+@pytest.mark.skip(reason="not today")
+@pytest.mark.unshare("user")
+def test_skipped(): pass
+
+@pytest.mark.xfail(strict=True)
+@pytest.mark.unshare("user")
+def test_expected(): assert 0
+
+@pytest.mark.unshare("user,net")
+def test_network(): socket.create_connection(("192.0.2.1", 80))
+
+@pytest.mark.unshare("user")
+def test_left_behind():
+    if os.fork() == 0:
+        signal.pause()
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-n2"]], ids=["alone", "xdist"])
+def test_namespaces_of_its_own(run: Run, workdir: Path, options: list[str]) -> None:
+    text = OWN.replace("signal.pause()", "signal.alarm(20); signal.pause()")
+    done = run("-rA", *options, test_it=text)
+    found = re.findall(r"^([A-Z]+) test_it\.py::(\w+)", done.stdout, re.M)
+    assert {name: outcome for outcome, name in found} == {
+        "test_introspection": "FAILED",
+        "test_pid": "PASSED",
+        "test_outside": "PASSED",
+        "test_crash": "FAILED",
+        "test_dynamic": "FAILED",
+        "test_mistake": "ERROR",
+        "test_arguments": "ERROR",
+        "test_refused": "FAILED",
+        "test_expected": "XFAIL",
+        "test_network": "FAILED",
+        "test_left_behind": "PASSED",
+    }, done.stdout
+    for words in (
+        "assert {'a': 1} == {'a': 2}",
+        "captured words",
+        "UserWarning: careful",
+        "was killed by SIGKILL before the test's end",
+        "last words",
+        "the fixture 'unasked' has the scope session",
+        "did you mean net?",
+        "takes one list",
+        "unshare(CLONE_NEWNET): Operation not permitted",
+        "cure: add user to the list",
+        "by @pytest.mark.unshare('user,net')",
+        "1 skipped",
+        "captured in the end",
+    ):
+        assert words in done.stdout, words
+    told = (workdir / "log").read_text().splitlines()
+    assert set(told) == {"torn down True"} and (options or len(told) == 1)
+
+
+def test_coverage_of_a_test_that_leaves_nothing(run: Run, workdir: Path) -> None:
+    (workdir / "module.py").write_text("def f(x):\n    if x:\n        return 1\n    return 2\n")
+    text = """
+import module, pytest
+def test_one(): assert module.f(1) == 1
+@pytest.mark.unshare("user,mount,overlay=.")
+def test_two(): assert module.f(0) == 2
+"""
+    for options in ([], ["--cov-branch"], ["--unshare=user,net"]):
+        done = run("--cov=module", "--cov-report=term", *options, test_it=text)
+        assert re.search(r"^module.py .* 100%$", done.ok(), re.M), done.stdout
+        assert [path.name for path in workdir.glob(".coverage*")] == [".coverage"]
+
+
+PYTESTER = """
+import pytest, unshare_boot
+
+def test_subprocess(pytester):
+    pytester.makeini("[pytest]\\nunshare = user,net\\n")
+    pytester.makepyfile('import unshare_boot; assert "net" in unshare_boot.active()\\n'
+                        'def test_it(): pass')
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["unshare: user,net (no route out of this run)"])
+
+def test_inline(pytester):
+    pytester.makeini("[pytest]\\nunshare = user,net\\n")
+    pytester.makepyfile("def test_it(): pass")
+    result = pytester.runpytest_inprocess()
+    if unshare_boot.active():
+        result.assert_outcomes(passed=1)
+    else:
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*pytest.main() was called by a program*"])
+
+def test_parseconfig(pytester):
+    pytester.makeini("[pytest]\\nunshare = user,net\\n")
+    if unshare_boot.active():
+        pytester.parseconfig()
+    else:
+        with pytest.raises(pytest.UsageError, match="called by a program"):
+            pytester.parseconfig()
+
+def test_reports(pytester):
+    pytester.makepyfile('''
+        import pytest
+        @pytest.fixture
+        def broken():
+            yield
+            assert 0, "teardown"
+        @pytest.mark.unshare("user")
+        def test_it(broken): assert 0, "call"
+        @pytest.mark.unshare("user")
+        def test_exit(): pytest.exit("enough", returncode=7)
+    ''')
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(failed=1, errors=1)
+    assert result.ret == 7
+    pytester.makepyfile(test_unit='''
+        import unittest, pytest
+        class Test(unittest.TestCase):
+            @classmethod
+            def setUpClass(cls): cls.shared = []
+            @pytest.mark.unshare("user")
+            def test_it(self): self.shared.append(1)
+            @pytest.mark.unshare("user")
+            def test_other(self): assert self.shared == []
+    ''')
+    pytester.runpytest_subprocess("test_unit.py").assert_outcomes(passed=2)
+"""
+
+
+def test_a_run_within_a_run(run: Run) -> None:
+    assert "4 passed" in run("-p", "pytester", test_it=PYTESTER).ok()
+    assert "4 passed" in run("-p", "pytester", "--unshare=user,net").ok()
+
+
+def test_a_test_that_takes_too_long(run: Run) -> None:
+    text = "import pytest, signal\n@pytest.mark.unshare('user')\ndef test_it(): signal.pause()\n"
+    done = run("--timeout=1", "--timeout-method=signal", test_it=text)
+    assert done.status == 1
+    assert "Timeout" in done.stdout and "1 failed" in done.stdout
+
+
+def test_nothing_is_loaded_for_nothing(run: Run) -> None:
+    text = """
+import sys
+def test_it():
+    loaded = {name for name in sys.modules if name.startswith("unshare_boot")}
+    assert loaded == {"unshare_boot", "unshare_boot.pytest_plugin"}
+"""
+    assert "1 passed" in run(test_it=text).ok()
+
+
+def test_help_needs_no_namespaces(run: Run) -> None:
+    done = run("--help", ini='unshare = "net"')
+    assert "--no-unshare" in done.ok()
+
+
+def test_the_debugger(run: Run, tested: Python, workdir: Path) -> None:
+    """In a terminal, in a run that was started over and in a child of its own."""
+    own = """
+import pytest
+@pytest.mark.unshare("user,pid")
+def test_own():
+    value = 43
+    assert value == 42
+"""
+    text = ISOLATED + "    value = 41\n    assert value == 42\n"
+    run("--collect-only", test_it=text, test_own=own)
+    user = tested.user
+
+    def become_user() -> None:
+        if os.getuid() == 0:
+            os.setgroups([])
+            os.setgid(user.gid)
+            os.setuid(user.uid)
+
+    options = ["-m", "pytest", "-p", "no:cacheprovider", "--pdb", "--unshare=user,net"]
+    for name, value in (("test_it.py", 41), ("test_own.py", 43)):
+        child = pexpect.spawn(
+            str(tested.executable),
+            [*options, name],
+            cwd=str(workdir),
+            env={"PATH": os.environ["PATH"], "HOME": str(user.home), "USER": "tester"},
+            encoding="utf-8",
+            timeout=30,
+            preexec_fn=become_user,
+        )
+        child.expect(r"\(Pdb\) ")
+        child.sendline("print('it is', value)")
+        child.expect(f"it is {value}")
+        child.expect(r"\(Pdb\) ")
+        child.sendline("c")
+        child.expect("1 failed")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 1
+
+
+def test_a_debugger_on_the_network_is_not_lost(run: Run, workdir: Path) -> None:
+    (workdir / "pydevd.py").write_text("")
+    done = run("-p", "pydevd", "--unshare=user,net", test_it=ISOLATED)
+    assert done.status == 4 and "a debugger is attached by network" in done.stderr
