@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -190,3 +191,20 @@ def test_the_lists_are_understood(page: Path) -> None:
 
 def test_every_page_is_looked_at() -> None:
     assert len(PAGES) >= 10 and len(CONSOLE) >= 10
+
+
+@pytest.mark.parametrize("kind", ["pth", "start"])
+def test_links_on_the_package_index_lead_somewhere(session: Session, kind: str) -> None:
+    """The README is shown there without the files around it."""
+    with zipfile.ZipFile(session.wheel(kind)) as wheel:
+        (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+        text = wheel.read(name).decode()
+    targets = re.findall(r"\]\(([^)#]+)", text)
+    assert len(targets) >= 10
+    for target in targets:
+        repository = "unshare-boot/unshare-boot/"
+        if repository in target:
+            path = target.partition(repository)[2]
+            assert (PROJECT / re.sub(r"^(blob/)?main/", "", path)).exists(), target
+        else:
+            assert target.startswith("https://"), target

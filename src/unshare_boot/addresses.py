@@ -76,4 +76,5 @@ def _answer(message: bytes) -> int:
 def _number(value: int, size: int) -> bytes:
     return value.to_bytes(size, sys.byteorder)
 
+
 WHOLE = True

@@ -82,4 +82,5 @@ def _permitted() -> int:
 def _prctl(option: int, first: int, second: int, name: str) -> None:
     call("prctl", option, first, second, 0, 0, what=f"prctl({name})")
 
+
 WHOLE = True

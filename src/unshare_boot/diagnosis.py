@@ -144,4 +144,5 @@ def _one_line(words: str) -> str:
     """Return words without what would move a terminal's cursor."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
+
 WHOLE = True

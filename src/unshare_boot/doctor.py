@@ -469,4 +469,5 @@ def show_verdict(verdict: Verdict, style: Style) -> str:
             lines.append(f"  {label + ':':<5} {style.block(words, 8)}")
     return "\n".join(lines)
 
+
 WHOLE = True

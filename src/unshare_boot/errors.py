@@ -19,4 +19,5 @@ class UnshareError(OSError):
     def __str__(self) -> str:
         return ": ".join(part for part in (self.item, self.call, self.strerror) if part)
 
+
 WHOLE = True

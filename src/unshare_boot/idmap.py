@@ -342,4 +342,5 @@ def _restore_dumpable(before: int) -> None:
     if before != 1:  # 2 can only be had by execve(2), and is no laxer than 0
         call("prctl", PR_SET_DUMPABLE, 0, 0, 0, 0, what="prctl(PR_SET_DUMPABLE)")
 
+
 WHOLE = True

@@ -149,4 +149,5 @@ def _write_map(path: str, ids: "Mapping[int, int]") -> None:
     except OSError as error:
         raise failed("", error) from error
 
+
 WHOLE = True

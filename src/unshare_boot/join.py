@@ -211,4 +211,5 @@ def _read_map(kind: str) -> "list[tuple[int, int, int]]":
 def _item(plan: Plan, name: str) -> str:
     return f"{name}={getattr(plan, name)!r}"
 
+
 WHOLE = True

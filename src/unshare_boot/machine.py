@@ -270,4 +270,5 @@ def in_child(function: "Callable[[], int]") -> int:
         pass
     return answer[0] if answer else 255
 
+
 WHOLE = True

@@ -94,4 +94,5 @@ def _module(arguments: "list[str]") -> str:
                     break
     return ""
 
+
 WHOLE = True

@@ -531,4 +531,5 @@ def _another(namespace: "tuple[int, int]", helpers: "Container[int]") -> int:
             continue
     return -1
 
+
 WHOLE = True

@@ -48,4 +48,5 @@ def target(plan: "Plan", pid: str) -> "list[str]":
     """
     return [pid] if plan.user is not None else ["--netns", "/dev/stdin"]
 
+
 WHOLE = True

@@ -150,4 +150,5 @@ def _try(plan: "Plan", writer: int) -> None:
             answer = dumps((False, repr(error)))
     os.write(writer, answer)
 
+
 WHOLE = True

@@ -151,4 +151,5 @@ def _relay(ports: "list[Port]") -> "NoReturn":
             except OSError:  # nobody listens inside, or the client is gone: UDP promises nothing
                 continue
 
+
 WHOLE = True

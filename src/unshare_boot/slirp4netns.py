@@ -84,4 +84,5 @@ class Control:
                 except OSError:  # never made
                     pass
 
+
 WHOLE = True

@@ -410,4 +410,5 @@ def _nearest(word: str, words: "tuple[str, ...]") -> str:
     near = get_close_matches(word[:40].lower(), words, n=1, cutoff=0.5)
     return f" (did you mean {near[0]}?)" if near else ""
 
+
 WHOLE = True

@@ -28,4 +28,5 @@ def reporter() -> "Callable[[str], None]":
 
     return report
 
+
 WHOLE = True
