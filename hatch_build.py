@@ -4,15 +4,19 @@ Python 3.9 to 3.17 run the import line of a .pth file; later ones ignore it in s
 a .start file (PEP 829), which 3.15 to 3.17 understand as well, but pay for with 8 ms on every
 start. Two wheels, therefore. Installers prefer a tag of the exact minor version to `py3`, and that
 to the tags of older versions, so each Python takes the one that is right for it.
+
+And put the README into the metadata with links that lead somewhere from the package index as well.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 PTH_MINORS = range(9, 18)
 PTH_TAG = ".".join(f"py3{minor}" for minor in PTH_MINORS) + "-none-any"
@@ -44,6 +48,29 @@ def choose(wanted: str, minor: int) -> tuple[str, str]:
     if minor in PTH_MINORS:
         return "unshare_boot.pth", PTH_TAG
     return "unshare_boot.start", START_ALONE_TAG
+
+
+def absolute(readme: str, repository: str) -> str:
+    """Lead the relative links of a Markdown text to the repository, those of pictures to the files.
+
+    Args:
+        readme: the text.
+        repository: its address on GitHub.
+    """
+    raw = repository.replace("github.com", "raw.githubusercontent.com")
+    relative = r"\]\((?!https?:|#)([^)]+)\)"
+    readme = re.sub(rf"(!\[[^]]*){relative}", rf"\1]({raw}/main/\2)", readme)
+    return re.sub(relative, rf"]({repository}/blob/main/\1)", readme)
+
+
+class CustomMetadataHook(MetadataHookInterface):
+    """Called by hatchling for every distribution."""
+
+    def update(self, metadata: dict[str, Any]) -> None:
+        """Add the README to what the package says of itself."""
+        with open(os.path.join(self.root, "README.md"), encoding="utf-8") as file:
+            text = absolute(file.read(), metadata["urls"]["Homepage"])
+        metadata["readme"] = {"content-type": "text/markdown", "text": text}
 
 
 class CustomBuildHook(BuildHookInterface[Any]):
