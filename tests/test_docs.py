@@ -37,13 +37,19 @@ ELSEWHERE = {
     "ci-tools.md": "test_toggles.py",
 }
 
-SHELL = ("console", "sh", "bash", "shell", "text-session")
+SHELL = ("console", "sh", "bash", "shell")
 CONSOLE = [
     block
     for block in BLOCKS
     if block.language == "console" and not block.reason and block.page.name not in ELSEWHERE
 ]
-NOT_RUN = [block for block in BLOCKS if block.language in SHELL and block not in CONSOLE]
+NOT_RUN = [
+    block
+    for block in BLOCKS
+    if (block.language in SHELL or re.search(r"^[$#] \w", block.text, re.MULTILINE))
+    and block not in CONSOLE
+    and block.language not in ("yaml", "toml", "ini", "python", "dockerfile")
+]
 
 # What a list looks like in a command, in YAML, TOML, INI and Python.
 LISTS = re.compile(r"""\bPY_UNSHARE["']?\s*(?:=|:)\s*(?:"([^"\n]*)"|'([^'\n]*)'|([^\s"'`#)}<]+))""")
