@@ -195,6 +195,12 @@ def test_the_lists_are_understood(page: Path) -> None:
         spec.parse(value)
 
 
+def test_every_module_is_named() -> None:
+    table = (PROJECT / "docs" / "how-it-works.md").read_text()
+    for module in (PROJECT / "src" / "unshare_boot").glob("*.py"):
+        assert f"`{module.stem}`" in table, module.stem
+
+
 def test_every_page_is_looked_at() -> None:
     assert len(PAGES) >= 10 and len(CONSOLE) >= 10
 
