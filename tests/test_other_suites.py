@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,8 +102,7 @@ def source(session: Session, suite: Suite, workdir: Path) -> Path:
     pip = [sys.executable, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps"]
     session.tool([*pip, "-d", workdir, suite.release])
     (archive,) = workdir.glob("*.tar.gz")
-    with tarfile.open(archive) as file:
-        file.extractall(workdir)
+    session.tool(["tar", "-xf", archive, "-C", workdir])
     archive.unlink()
     (directory,) = workdir.glob(suite.release.partition("=")[0] + "-*")
     session.give(directory)
