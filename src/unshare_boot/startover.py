@@ -186,8 +186,19 @@ def blame_threads(may_start_over: bool) -> None:
     """
     if threads() > 1:
         obstacle = _obstacle() if may_start_over else "the program is running already"
-        if obstacle:
+        if obstacle and not _alone_soon():
             raise _threads_error(obstacle)
+
+
+def _alone_soon() -> bool:
+    """Wait for threads that are ending: the kernel has one a little longer than join() waits."""
+    from time import sleep
+
+    for _ in range(50):
+        if threads() < 2:
+            return True
+        sleep(0.002)
+    return False
 
 
 def threads() -> int:
