@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 import yaml
 from test_toggles import own_interpreter
 
-from harness import Session, require_tool
+from harness import Interpreter, Session, require_tool
 from harness.console import Block, Command, as_user, blocks, commands, matches, run
 from harness.session import PROJECT, default
 from unshare_boot import spec
@@ -70,13 +71,23 @@ def wheelhouse(session: Session) -> Path:
     return directory
 
 
+def with_venv(session: Session) -> Interpreter:
+    """The newest interpreter that `python -m venv` works with: Debian's want one package more."""
+    every = [variant.interpreter for variant in default(session.found)]
+    for interpreter in reversed(every):
+        command = [str(interpreter.executable), "-c", "import ensurepip"]
+        if subprocess.run(command, capture_output=True).returncode == 0:
+            return interpreter
+    return every[-1]
+
+
 @pytest.fixture(scope="session")
 def tools(session: Session, wheelhouse: Path) -> Path:
     """The directory of `python`, `pip`, `pytest` and `unshare-boot`, as a reader has them."""
     directory = session.directory / "docs-venv"
 
     def make() -> None:
-        python = session.make_venv(default(session.found)[-1].interpreter, directory)
+        python = session.make_venv(with_venv(session), directory)
         index = ["--no-index", "--find-links", str(wheelhouse)]
         wanted = ["pip", "pytest", "uv", "unshare-boot"]
         session.uv("pip", "install", "--python", python, *index, *wanted)

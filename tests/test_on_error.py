@@ -192,15 +192,15 @@ def test_a_rehearsal_with_a_way_out(newest: Python, workdir: Path, driver: str) 
     as_root = os.stat("/dev/net/tun").st_mode & 0o006 != 0o006
     if as_root:
         require_root()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     code = (
         "import socket; server = socket.create_server(('0.0.0.0', 80)); print('ready', flush=True);"
         "connection, _ = server.accept(); connection.sendall(b'from inside'); connection.close()"
     )
-    unshare = f"user,net={driver},mount,publish={port}:80"
     for env in (WARN, {"PY_UNSHARE_ON_ERROR": "abort"}):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        unshare = f"user,net={driver},mount,publish={port}:80"
         with newest.popen(code, unshare=unshare, env=env, as_root=as_root) as child:
             assert child.stdout and child.stderr
             assert child.stdout.readline() == "ready\n", child.stderr.read()
