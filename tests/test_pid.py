@@ -562,6 +562,12 @@ os.execv(sys.executable, [sys.executable, '-c', 'import os; print(os.getpid())']
     assert done.ok() == "2 0 0 0\n['1', '2']\n2 unshare-init\n2\n"
 
 
+def test_a_working_directory_that_the_fresh_proc_covers(newest: Python) -> None:
+    code = "import os; print(os.path.samefile('.', '/proc/sys'), os.path.exists('/proc/2'))"
+    done = newest.run(code, unshare="user,pid", cwd="/proc/sys")
+    assert done.ok() == "True True\n"
+
+
 def test_active_with_either_proc(python: Python) -> None:
     code = "import os, unshare_boot; print(*unshare_boot.active(), os.path.exists('/proc/1/comm'))"
     assert python.run(code, unshare="user,pid").ok() == "user mount pid True\n"
