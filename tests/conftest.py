@@ -13,6 +13,8 @@ from harness import Python, Session, User
 from harness.interpreters import Unusable
 from harness.session import Variant, default, variants
 
+pytest_plugins = ["proof.plugin"]
+
 SESSION = pytest.StashKey[Session]()
 
 

@@ -1,0 +1,174 @@
+"""The marker, the option, and the figures of the proof; loaded by tests/conftest.py."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+KEY = "unshare_boot_proof"
+WORD = "UNSHARE_BOOT_PROOF"
+PATIENCE = 20.0  # seconds for processes that are ending to be gone
+
+
+@dataclass
+class Tally:
+    """The figures of one test, or the sum of several.
+
+    Attributes:
+        cases: how many were tried.
+        unisolated: those that started without the isolation asked for.
+        left: what was there when nothing should be: a process, a mount, a file, a namespace.
+        notes: other figures, by name.
+    """
+
+    cases: int = 0
+    unisolated: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def case(self, *, started_unisolated: bool = False, what: str = "", count: int = 1) -> None:
+        """Count one case (or several that went well)."""
+        self.cases += count
+        if started_unisolated:
+            self.unisolated.append(what)
+
+    def add(self, other: Tally) -> None:
+        """Add the figures of another test."""
+        self.cases += other.cases
+        self.unisolated += other.unisolated
+        self.left += other.left
+        self.notes.update(other.notes)
+
+
+class Watch:
+    """Knows what belongs to one test, and what of it is still there.
+
+    Processes are told by a word in the environment that they were started with, which is in the
+    memory of their children, too: nobody gets rid of it without an execve(2).
+    """
+
+    def __init__(self) -> None:
+        self._word = f"{WORD}={uuid.uuid4()}"
+        self._mounts = Path("/proc/self/mountinfo").read_text()
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment to start processes with, for them to be recognised."""
+        name, _, value = self._word.partition("=")
+        return {name: value}
+
+    def processes(self) -> list[int]:
+        """Those that live, a zombie not included, which has no environment any more."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if self._word.encode() in path.read_bytes().split(b"\0"):
+                    found.append(int(path.parent.name))
+            except OSError:  # it has ended, or is somebody else's
+                continue
+        return found
+
+    def left(self) -> list[str]:
+        """What is there, once what is ending has had the time to end."""
+        end = time.monotonic() + PATIENCE
+        while (pids := self.processes()) and time.monotonic() < end:
+            time.sleep(0.02)
+        found = [f"process {pid}: {_status(pid)}" for pid in pids]
+        now = Path("/proc/self/mountinfo").read_text()
+        if now != self._mounts:
+            new = set(now.splitlines()) ^ set(self._mounts.splitlines())
+            found += [f"mount {line}" for line in sorted(new)]
+        return found
+
+
+def _status(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
+    except OSError as error:
+        return str(error)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--full", action="store_true", help="run the proof in full, not in the size for CI"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "proof: what is in tests/proof; see --full")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker("proof")
+
+
+@pytest.fixture(scope="session")
+def full(pytestconfig: pytest.Config) -> bool:
+    """Whether the proof is run in full."""
+    return bool(pytestconfig.getoption("--full"))
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """The figures of this test; what must be nothing is asserted to be."""
+    found = Tally()
+    yield found
+    module = request.node.path.stem.removeprefix("test_")
+    request.node.user_properties.append((KEY, (module, vars(found))))
+    assert found.cases, "a proof that has tried nothing"
+    assert not found.unisolated, "\n".join(found.unisolated)
+    assert not found.left, "\n".join(found.left)
+
+
+@pytest.fixture
+def watch(tally: Tally) -> Iterator[Watch]:
+    """Looks for what the test's processes have left."""
+    found = Watch()
+    yield found
+    tally.left += found.left()
+
+
+# What the reports have brought; they come with no config to keep it in.
+_found: list[Any] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "teardown":
+        _found.extend(value for name, value in report.user_properties if name == KEY)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    sums: dict[str, Tally] = {}
+    for part, figures in _found:
+        sums.setdefault(part, Tally()).add(Tally(**figures))
+    if not sums:
+        return
+    total = Tally()
+    size = "in full" if config.getoption("--full") else "in the size for CI; --full runs all"
+    terminalreporter.section(f"proof ({size})")
+    heads = ("part", "cases tried", "started un-isolated", "left over")
+    rows = []
+    for part, found in sorted(sums.items()):
+        total.add(found)
+        rows.append((part, found))
+    rows.append(("total", total))
+    terminalreporter.line("| " + " | ".join(heads) + " |")
+    terminalreporter.line("|---|---:|---:|---:|")
+    for part, found in rows:
+        figures = (f"{found.cases:,}", len(found.unisolated), len(found.left))
+        terminalreporter.line(f"| {part} | " + " | ".join(map(str, figures)) + " |")
+    for name, value in sorted(total.notes.items()):
+        terminalreporter.line(f"{name}: {value}")
+    terminalreporter.line(f"on {os.uname().release}, {os.cpu_count()} processors")
