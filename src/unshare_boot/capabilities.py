@@ -30,7 +30,7 @@ def settle(plan: Plan) -> None:
 
 def carry_over() -> None:
     """Make ambient what is permitted: it outlives execve(2), whatever the uid."""
-    permitted = _permitted()
+    permitted = _read_set("CapPrm")
     _set(permitted, permitted)  # only what is inheritable can be made ambient
     for capability in range(permitted.bit_length()):
         if permitted >> capability & 1:
@@ -40,7 +40,7 @@ def carry_over() -> None:
 def set_down() -> None:
     """Undo `carry_over`: the program keeps what is permitted, its children will not have it."""
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, "PR_CAP_AMBIENT_CLEAR_ALL")
-    _set(_permitted(), 0)
+    _set(_read_set("CapPrm"), 0)
 
 
 def _drop() -> None:
@@ -55,8 +55,10 @@ def _drop() -> None:
         if error.errno == EPERM:
             reason = "the bounding set can be emptied with CAP_SETPCAP only: add user"
             raise UnshareError(EPERM, reason, "caps=none", "prctl(PR_CAPBSET_DROP)") from error
-        if error.errno != EINVAL or capability == 0:  # EINVAL: after the last that there is
+        if error.errno != EINVAL:  # after the last that there is
             raise
+    if _read_set("CapBnd"):
+        raise UnshareError(EINVAL, "the bounding set has not become empty", "caps=none")
     _set(0, 0)
     _prctl(PR_SET_NO_NEW_PRIVS, 1, 0, "PR_SET_NO_NEW_PRIVS")
 
@@ -71,12 +73,12 @@ def _set(permitted: int, inheritable: int) -> None:
     call("capset", header, data)
 
 
-def _permitted() -> int:
+def _read_set(name: str) -> int:
     with open("/proc/thread-self/status", encoding="ascii", errors="replace") as file:
         for line in file:
-            if line.startswith("CapPrm:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1], 16)
-    raise UnshareError(EINVAL, "/proc/thread-self/status has no CapPrm", "caps=keep")
+    raise UnshareError(EINVAL, f"/proc/thread-self/status has no {name}", "caps")
 
 
 def _prctl(option: int, first: int, second: int, name: str) -> None:
