@@ -55,7 +55,7 @@ def join(plan: Plan) -> None:
     wanted = [name for name in NAMESPACES if (getattr(plan, name) or "")[:1] == "/"]
     try:
         start = os.getcwd()
-    except OSError:  # it was removed
+    except FileNotFoundError:  # it was removed
         start = "."
     unshare(0, "CLONE_THREAD")  # fails in a process with threads: they would stay where they are
     opened: dict[str, int] = {}

@@ -72,7 +72,7 @@ def operate(plan: Plan) -> None:
     """
     try:
         start = os.getcwd()
-    except OSError:  # it was removed, or lies outside of a chroot
+    except FileNotFoundError:  # it was removed, or lies outside of a chroot
         start = ""
     covers = ""
     for operation in plan.operations:
@@ -305,8 +305,9 @@ def _mounts_below(top: str) -> "list[tuple[str, int]]":
 def _give(path: str, uid: int, gid: int) -> None:
     try:
         os.chown(path, uid, gid)
-    except OSError:
-        return  # an id that is not mapped here: nothing in this namespace can have it
+    except OSError as error:
+        if error.errno not in (EINVAL, EPERM):
+            raise  # else an id that is not mapped here: nothing in this namespace can have it
 
 
 def _item(operation: "tuple[str, ...]") -> str:

@@ -281,7 +281,7 @@ def mount_proc(plan: Plan) -> None:
     """proc(5) shows the PID namespace of the process that mounts it: what ``pid`` brings along."""
     try:
         here = os.getcwd()
-    except OSError:  # it was removed, or lies outside of a chroot
+    except FileNotFoundError:  # it was removed, or lies outside of a chroot
         here = ""
     if here.startswith("/proc"):  # to stand in the new one takes more
         from .mounts import operate
