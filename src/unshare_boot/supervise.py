@@ -174,7 +174,10 @@ class Init:
     def end(self) -> None:
         """Kill it; the kernel ends all others inside first (pid_namespaces(7))."""
         os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        try:
+            os.waitpid(self.pid, 0)
+        except ChildProcessError:  # SIGCHLD is ignored, and the kernel has reaped it: waitpid(2)
+            pass
 
     def close(self) -> None:
         """Close the pipes that lead to it."""
@@ -325,6 +328,7 @@ def look(program: int) -> "int | None":
         try:
             pid, status = os.waitpid(program, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
         except ChildProcessError:  # killed while SIGCHLD was still ignored, as inherited
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # init ends once nobody waits for a wait
             return signal.SIGKILL
         if not pid:
             return None
