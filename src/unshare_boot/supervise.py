@@ -172,10 +172,15 @@ class Init:
         return count > 0
 
     def end(self) -> None:
-        """Kill it; the kernel ends all others inside first (pid_namespaces(7))."""
+        """Kill it; the kernel ends all others inside first (pid_namespaces(7)).
+
+        Its end waits for that of the program, and for somebody to take note of that: so any child
+        is waited for.
+        """
         os.kill(self.pid, signal.SIGKILL)
         try:
-            os.waitpid(self.pid, 0)
+            while os.waitpid(-1, 0)[0] != self.pid:
+                pass
         except ChildProcessError:  # SIGCHLD is ignored, and the kernel has reaped it: waitpid(2)
             pass
 
@@ -328,7 +333,6 @@ def look(program: int) -> "int | None":
         try:
             pid, status = os.waitpid(program, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
         except ChildProcessError:  # killed while SIGCHLD was still ignored, as inherited
-            signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # init ends once nobody waits for a wait
             return signal.SIGKILL
         if not pid:
             return None
