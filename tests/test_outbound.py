@@ -416,22 +416,36 @@ print(len(one.recv(65536)))
             assert sender.stdout.readline() == "60000\n", sender.stderr and sender.stderr.read()
 
 
-def test_the_relay_cannot_be_traced_from_inside(visitor: Visitor) -> None:
-    """It is in the program's user namespace, but in the host's mounts."""
-    require_tool("pasta")
+@pytest.mark.parametrize("as_root", [False, True])
+@pytest.mark.parametrize("user", ["user", "user=current"])
+def test_none_of_the_helpers_can_be_taken_over_from_inside(
+    visitor: Visitor, driver: str, user: str, as_root: bool
+) -> None:
+    """They have the network outside; the relay and pasta are in the program's user namespace."""
     code = """import ctypes, os, sys
-libc = ctypes.CDLL(None, use_errno=True)
-for name in filter(str.isdigit, os.listdir("/proc")):
+print("ready", flush=True)
+for pid in map(int, sys.stdin.readline().split()):
+    with open(f"/proc/{pid}/comm") as file:
+        name = file.read().strip()
+    seized = ctypes.CDLL(None).ptrace(0x4206, pid, None, None) == 0  # PTRACE_SEIZE
     try:
-        if open(f"/proc/{name}/comm").read() == "unshare-udp\\n":
-            found = libc.ptrace(16, int(name), 0, 0), ctypes.get_errno()  # PTRACE_ATTACH
-            print(*found, os.access(f"/proc/{name}/root/", os.X_OK))
-    except OSError:
-        pass
+        os.close(os.open(f"/proc/{pid}/mem", os.O_RDWR))
+        opened = True
+    except PermissionError:
+        opened = False
+    print(name, seized, opened, os.access(f"/proc/{pid}/root/", os.X_OK))
 """
-    done = visitor.run(code, "user,net=pasta,publish=7202:81/udp")
-    # Relays of others on the machine are none of its business either.
-    assert set(done.ok().splitlines()) == {"-1 1 False"}
+    unshare = f"{user},net={driver},publish=7202:81/udp"
+    with visitor.popen(code, unshare, as_root=as_root) as child:
+        assert child.stdin and child.stdout
+        said(child, "ready\n")
+        helpers = {*visitor.site.others(), *members(child.pid)} - {child.pid}
+        child.stdin.write(" ".join(map(str, helpers)) + "\n")
+        child.stdin.flush()
+        lines = [line.split() for line in child.stdout]
+    names = {name for name, *_ in lines}
+    assert {"unshare-net", "unshare-udp"} < names and len(lines) == len(helpers)
+    assert {tuple(outcome) for _, *outcome in lines} == {("False", "False", "False")}, lines
 
 
 @pytest.mark.parametrize("victim", ["unshare-udp", "unshare-net"])

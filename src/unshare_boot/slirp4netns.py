@@ -29,7 +29,9 @@ def arguments(plan: "Plan", target: str, forward_dns: bool) -> "list[str]":
             raise UnshareError(EAFNOSUPPORT, reason, item)
     found = ["--configure", "--mtu=65520", "--disable-host-loopback"]
     found += ["--enable-seccomp", f"--ready-fd={READY_DESCRIPTOR}"]
-    if plan.user in (None, "root"):  # it becomes uid 0 of the user namespace, if there is one
+    if plan.user is None:
+        # An ordinary user's would go into the program's user namespace for it, where the program's
+        # root could trace it (ptrace(2)), and have the host's network by that.
         found.append("--enable-sandbox")
     if not forward_dns:
         found.append("--disable-dns")
