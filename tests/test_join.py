@@ -30,11 +30,11 @@ def home(user: User, *options: str, within: str = "") -> Iterator[int]:
 
     Args:
         user: whose process it is.
-        options: those of unshare(1), without --fork.
+        options: those of unshare(1).
         within: a script to run before the process waits.
 
     Yields:
-        Its process id.
+        Its process id; with --fork that of its parent, which is unshare(1) itself.
     """
     script = f"{within}\necho ready; exec cat"
     with user.popen(["unshare", *options, "sh", "-c", script]) as child:
@@ -93,19 +93,14 @@ def test_time(newest: Python) -> None:
 
 
 def test_pid(either: Python) -> None:
-    with either.hold("user,pid") as pid:
+    """By the file of unshare(1), whose first child is the first process in there."""
+    with home(either.user, "-U", "--map-root-user", "-p", "--fork", "--mount-proc") as pid:
         inside = f"/proc/{pid}/ns/pid_for_children"
-        program = program_of(pid)
-        listing = f"{paths(program, ['user', 'mount'])},pid={inside}"
+        first = int(Path(f"/proc/{pid}/task/{pid}/children").read_text())
+        listing = f"{paths(first, ['user', 'mount'])},pid={inside}"
         code = "import os; print(os.stat('/proc/self/ns/pid').st_ino, os.getpid() < 9)"
         done = either.run(code, unshare=listing)
         assert done.ok() == f"{os.stat(inside).st_ino} True\n"
-
-
-def program_of(pid: int) -> int:
-    """The last descendant that a supervisor started: the program itself."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[-1])
 
 
 def test_new_ones_beside_joined_ones(newest: Python) -> None:

@@ -510,6 +510,7 @@ def test_a_reader_sees_the_end_of_a_pipe_that_the_program_closes(python: Python)
 
 
 def test_supervisor_and_init_hold_nothing_of_the_program(newest: Python, workdir: Path) -> None:
+    require_root()  # to look into the supervisor
     path = workdir / "file"
     path.touch()
     with open(path) as file, newest.hold("user,pid", pass_fds=[file.fileno()]) as supervisor:
@@ -528,8 +529,33 @@ def test_supervisor_and_init_hold_nothing_of_the_program(newest: Python, workdir
             until(partial(nothing_shared, pid), "a descriptor is held open")
 
 
+@pytest.mark.parametrize("as_root", [False, True])
+def test_root_inside_does_not_get_hold_of_the_supervisor(oldest: Python, as_root: bool) -> None:
+    """It is outside of the PID namespace, but in the program's user namespace."""
+    code = """
+import ctypes, os
+print(ctypes.CDLL(None).umount2(b"/proc", 0))
+def status(pid):
+    with open(f"/proc/{pid}/status") as file:
+        return dict(line.split(":", 1) for line in file)
+parent = status("self")["PPid"].strip()
+print(status(parent)["NSpid"].split() == [parent])
+def tried(path, call, *arguments):
+    try:
+        call(f"/proc/{parent}/{path}", *arguments)
+    except PermissionError as error:
+        return error.strerror
+print({tried("mem", os.open, os.O_RDWR), tried("environ", open)}
+      | {tried(path, os.listdir) for path in ("root", "cwd")}
+      | {tried("ns/" + kind, os.readlink) for kind in ("pid", "user", "mnt")})
+"""
+    done = oldest.run(code, unshare="user,pid", as_root=as_root)
+    assert done.ok().splitlines() == ["0", "True", "{'Permission denied'}"]
+
+
 def test_supervisor_and_init_are_light(python: Python) -> None:
     """Under 4 MiB that would be free without them, when the program shares no page any more."""
+    require_root()  # to look into the supervisor
     code = "import os; print('ready', flush=True); os.execvp('cat', ['cat'])"
     with started(python, code) as child:
         init, program = inside(child.pid)

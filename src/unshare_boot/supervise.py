@@ -11,9 +11,9 @@ which a shell and a terminal know: the kernel gives the program a Ctrl-C directl
 the other members of a pipeline.
 
 Hence a signal that comes to the supervisor has to be passed on only if it was sent to the
-supervisor alone. No signal says of itself to whom it was sent; so init, which nothing can harm from
-inside, is the witness. It blocks every signal and notes which ones come: what init has had was sent
-to the whole group, and the program has had it, too.
+supervisor alone. No signal says of itself to whom it was sent; so init, which no signal from inside
+can harm, is the witness. It blocks every signal and notes which ones come: what init has had was
+sent to the whole group, and the program has had it, too.
 """
 
 import os
@@ -273,6 +273,10 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
         )  # not to be found once /proc is mounted afresh
     except OSError:
         maps = -1
+    # This is outside of the PID namespace, but in the program's user namespace, whose root could
+    # take the fresh /proc away, find this process in the one below, and take it over. One that is
+    # not dumpable is left to the root of where it was started, ptrace(2); and dumps no core.
+    call("prctl", PR_SET_DUMPABLE, 0)
     os.write(opener, bytes(missed[:256]))
 
     keep_only(init.questions, init.answers, opener, maps)
@@ -385,7 +389,6 @@ def end_like(status: int) -> "NoReturn":
         os._exit(os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)
     try:
-        call("prctl", PR_SET_DUMPABLE, 0)  # no second core file
         if number != signal.SIGKILL:
             signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
