@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python
+from harness import Python, require_tool
 
 DAY = 86400
+OFFSETS = "/proc/self/timens_offsets"
 READ = """
 import sys, time
 def clocks():
@@ -100,3 +101,38 @@ def test_sleeping_takes_as_long_as_ever(newest: Python) -> None:
 def test_as_root(newest: Python) -> None:
     code = "import time; print(time.monotonic() > 30 * 86400)"
     assert newest.run(code, unshare="time=+30d", as_root=True).ok() == "True\n"
+
+
+def test_one_start_in_another_adds_to_it(either: Python) -> None:
+    """The kernel's offsets count from the machine's clocks, whatever time namespace is around."""
+    code = """
+import os, subprocess, sys, time
+print(time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME), flush=True)
+if sys.argv[1:]:
+    command = [sys.executable, "-c", os.environ["CODE"], *sys.argv[2:]]
+    subprocess.check_call(command, env={**os.environ, "PY_UNSHARE": sys.argv[1]})
+"""
+    inner = ["user,time=+1h", "time=-0.75", "user,monotonic=+2d", "time", "user,boottime=-30m"]
+    before = here()
+    done = either.run(["-c", code, *inner], unshare="user,time=+1d", env={"CODE": code})
+    after = here()
+    sums = [
+        (DAY, DAY),
+        (DAY + 3600, DAY + 3600),
+        (DAY + 3599.25, DAY + 3599.25),
+        (3 * DAY + 3599.25, DAY + 3599.25),
+        (3 * DAY + 3599.25, DAY + 3599.25),
+        (3 * DAY + 3599.25, DAY + 1799.25),
+    ]
+    lines = done.ok().splitlines()
+    assert len(lines) == len(sums)
+    for line, sum_ in zip(lines, sums):
+        for low, inside, high, offset in zip(before, map(float, line.split()), after, sum_):
+            assert low <= inside - offset <= high, (sum_, line)
+
+
+def test_unshare_counts_from_the_machine(newest: Python) -> None:
+    command = [require_tool("unshare"), "-T", "--monotonic", "3600", "cat", OFFSETS]
+    code = f"import subprocess; subprocess.check_call({command})"
+    lines = newest.run(code, unshare="user,time=+1d").ok().splitlines()
+    assert [line.split()[1] for line in lines] == ["3600", f"{DAY}"]

@@ -263,10 +263,10 @@ def enter_cgroup(plan: Plan) -> None:
 def enter_time(plan: Plan) -> None:
     """time_namespaces(7): the clocks of a new one are set until it has a member."""
     unshare(CLONE_NEWTIME, "CLONE_NEWTIME")
-    clocks = (("monotonic", plan.monotonic), ("boottime", plan.boottime))
-    lines = [f"{clock} {ns // 10**9} {ns % 10**9}\n" for clock, ns in clocks if ns is not None]
-    if lines:
-        write_file("/proc/self/timens_offsets", "".join(lines))
+    if plan.monotonic is not None or plan.boottime is not None:
+        from .clocks import move
+
+        move(plan)
     setns("/proc/self/ns/time_for_children", CLONE_NEWTIME)
 
 
