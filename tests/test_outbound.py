@@ -606,6 +606,22 @@ def test_whoever_is_killed_nothing_is_left(
             assert tap_of(child.pid) == []
 
 
+def test_a_watcher_that_is_killed_at_work_leaves_no_file(
+    either: Visitor, driver: str, session: Session, workdir: Path
+) -> None:
+    """slirp4netns is told of ports by a socket, which has a directory until it knows them all."""
+    runtime, seen, program = (workdir / name for name in ("runtime", "seen", driver))
+    runtime.mkdir()
+    program.write_text(f"#!/bin/sh\nls {runtime} >{seen}; kill -KILL $PPID; exec sleep 60\n")
+    program.chmod(0o755)
+    session.give(workdir)
+    env = {"XDG_RUNTIME_DIR": str(runtime), "PATH": f"{workdir}:{os.environ['PATH']}"}
+    done = either.run("print('user code')", f"user,net={driver},publish=7202:81", env=env)
+    refused(done, "the process that starts it was killed")
+    assert seen.read_text().startswith("unshare-net-" if driver == "slirp4netns" else "")
+    assert list(runtime.iterdir()) == []
+
+
 @pytest.mark.parametrize("victim", ["supervisor", "init"])
 def test_whoever_is_killed_nothing_is_left_of_a_pid_namespace(
     visitor: Visitor, driver: str, victim: str

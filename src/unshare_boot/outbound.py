@@ -131,11 +131,15 @@ def connect(plan: "Plan") -> None:
         from shlex import join
 
         report(join(command))
+    if not reply:
+        driver = _driver(plan)
+        if _tcp(plan) and driver.CONTROLLED:
+            driver.clear_up(command)
+        raise UnshareError(ECHILD, "the process that starts it was killed", f"net={plan.net}")
     if reply != READY:
         from marshal import loads
 
-        killed = (ECHILD, "the process that starts it was killed", f"net={plan.net}", "")
-        raise UnshareError(*(loads(reply) if reply else killed))
+        raise UnshareError(*loads(reply))
 
 
 def abandon() -> None:

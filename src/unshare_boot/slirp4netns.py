@@ -51,8 +51,7 @@ class Control:
     """The API socket, in a directory of its own that is there only while ports are published."""
 
     def __init__(self, command: "list[str]") -> None:
-        option = "--api-socket="
-        self.path = next((each[len(option) :] for each in command if option in each), "")
+        self.path = _socket_path(command)
         if self.path:
             os.mkdir(os.path.dirname(self.path), 0o700)
 
@@ -80,11 +79,27 @@ class Control:
     def close(self) -> None:
         """Take the socket out of the file system: from here on nobody can reach it."""
         if self.path:
-            for remove, path in ((os.unlink, self.path), (os.rmdir, os.path.dirname(self.path))):
-                try:
-                    remove(path)
-                except OSError:  # never made
-                    pass
+            _remove(self.path)
+
+
+def clear_up(command: "list[str]") -> None:
+    """Remove what a watcher that was killed may have left, by whoever hears of that."""
+    path = _socket_path(command)
+    if path:
+        _remove(path)
+
+
+def _socket_path(command: "list[str]") -> str:
+    option = "--api-socket="
+    return next((each[len(option) :] for each in command if option in each), "")
+
+
+def _remove(socket: str) -> None:
+    for remove, path in ((os.unlink, socket), (os.rmdir, os.path.dirname(socket))):
+        try:
+            remove(path)
+        except OSError:  # never made
+            pass
 
 
 WHOLE = True
