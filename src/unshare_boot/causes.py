@@ -395,10 +395,14 @@ def limits(case: Case) -> "Finding":
             f"{setting} is {limit})",
             f"start it from further outside, or raise the limit there: {raise_it}10000",
         )
+    deep, further_out = "", ""
+    if name == "pid":  # a /proc that was mounted inside shows no level further out
+        deep = f"PID namespaces are nested too deep ({DEEPEST} levels), or "
+        further_out = "start it from further outside, or "
     return (
-        f"the user namespace that this was started in, or one around it, has no {name} namespace "
-        f"left to give: its {setting} is used up or 0",
-        f"{raise_it}10000 (where it was started; sysctl {setting} shows what it is)",
+        f"{deep}the user namespace that this was started in, or one around it, has no {name} "
+        f"namespace left to give: its {setting} is used up or 0",
+        f"{further_out}{raise_it}10000 (where it was started; sysctl {setting} shows what it is)",
     )
 
 
