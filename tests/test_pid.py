@@ -575,6 +575,26 @@ def private(pid: int) -> int:
 # What the program sees
 
 
+def test_init_forgets_signals_that_nobody_asks_for(newest: Python) -> None:
+    with started(newest, WAITER) as child:
+        init, _ = inside(child.pid)
+
+        def send(count: int) -> None:
+            for number in range(count):
+                os.kill(init, signal.SIGRTMIN)
+                if number % 1000 == 999:
+                    until(lambda: field("ShdPnd") == "0" * 16, "init takes no signals")
+
+        def field(name: str) -> str:
+            lines = Path(f"/proc/{init}/status").read_text().splitlines()
+            return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+
+        send(1000)
+        before = int(field("RssAnon"))
+        send(20_000)
+        assert int(field("RssAnon")) < before + 256  # KiB
+
+
 def test_process_ids(python: Python) -> None:
     code = """
 import os, subprocess, sys

@@ -40,6 +40,7 @@ SI_QUEUE = -1  # what sigqueue(3) sends, which cannot address a group
 SI_KERNEL = 0x80
 SI_USER = 0  # si_code is at most this where a process has sent the signal, sigaction(2)
 FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a signal together
+MOST = 255  # of one signal that init knows: its answer is a byte
 HERE = b"!"
 
 # What `supervised` leaves to `admit`: the gate's descriptor, the timer and the signal mask.
@@ -216,7 +217,9 @@ def be_init(questions: int, answers: int) -> "NoReturn":
     while True:
         info = signal.sigwaitinfo(EVERY)
         if info.si_code != SI_QUEUE:
-            times.setdefault(info.si_signo, []).append(monotonic())
+            came = times.setdefault(info.si_signo, [])
+            came.append(monotonic())
+            del came[:-MOST]  # nobody asks for those that were sent to init alone
             continue
         try:
             asked = os.read(questions, 1)[0]
@@ -224,7 +227,7 @@ def be_init(questions: int, answers: int) -> "NoReturn":
             continue
         since = monotonic() - FRESH
         fresh = [when for when in times.pop(asked, ()) if when > since]
-        os.write(answers, bytes((min(len(fresh), 255),)))
+        os.write(answers, bytes((len(fresh),)))
 
 
 def pass_gate(gate: int, lifeline: bool) -> None:
