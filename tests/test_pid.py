@@ -79,6 +79,17 @@ def inside(supervisor: int) -> tuple[int, int]:
     return init, program
 
 
+def proc_status(pid: int, name: str) -> str:
+    """The first word of a line of proc_pid_status(5)."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+
+
+def takes(pid: int, number: int) -> bool:
+    """Whether a signal does not wait any more for a process that blocks it."""
+    return not int(proc_status(pid, "ShdPnd"), 16) >> (number - 1) & 1
+
+
 def members(inode: int) -> set[int]:
     """The processes that live in a PID namespace."""
     found = set()
@@ -193,6 +204,32 @@ def test_each_signal_to_the_process_group_arrives_once(oldest: Python, newest: P
                 if number % 3 == 0:  # what was sent to the group does not hide what is not
                     child.send_signal(signal.SIGUSR1)
                     assert heard(child) == signal.SIGUSR1
+            child.send_signal(signal.SIGRTMAX)
+            assert heard(child) == signal.SIGRTMAX
+
+
+@pytest.mark.parametrize("which", ["oldest", "newest"])
+@pytest.mark.parametrize("alone", [False, True])
+def test_two_signals_while_init_is_behind(
+    request: pytest.FixtureRequest, which: str, alone: bool
+) -> None:
+    """It has one for two then; of another sender's the second may be for the program alone."""
+    with started(request.getfixturevalue(which), LISTENER) as child:
+        init, _ = inside(child.pid)
+        for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGILL):
+            os.kill(init, signal.SIGSTOP)
+            until(lambda: proc_status(init, "State") == "T", "init does not stop")
+            os.killpg(child.pid, number)
+            assert heard(child) == number
+            until(partial(takes, child.pid, number), "the supervisor does not take it")
+            if alone:
+                subprocess.check_call(["kill", f"-{int(number)}", str(child.pid)])
+            else:
+                os.killpg(child.pid, number)
+                assert heard(child) == number
+            os.kill(init, signal.SIGCONT)
+            if alone:
+                assert heard(child) == number
             child.send_signal(signal.SIGRTMAX)
             assert heard(child) == signal.SIGRTMAX
 
@@ -583,16 +620,12 @@ def test_init_forgets_signals_that_nobody_asks_for(newest: Python) -> None:
             for number in range(count):
                 os.kill(init, signal.SIGRTMIN)
                 if number % 1000 == 999:
-                    until(lambda: field("ShdPnd") == "0" * 16, "init takes no signals")
-
-        def field(name: str) -> str:
-            lines = Path(f"/proc/{init}/status").read_text().splitlines()
-            return next(line.split()[1] for line in lines if line.startswith(f"{name}:"))
+                    until(lambda: takes(init, signal.SIGRTMIN), "init takes no signals")
 
         send(1000)
-        before = int(field("RssAnon"))
+        before = int(proc_status(init, "RssAnon"))
         send(20_000)
-        assert int(field("RssAnon")) < before + 256  # KiB
+        assert int(proc_status(init, "RssAnon")) < before + 256  # KiB
 
 
 def test_process_ids(python: Python) -> None:

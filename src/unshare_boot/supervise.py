@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from .namespaces import Plan
+
+    Sender = tuple[int, int, int]  # si_code, si_pid and si_uid, sigaction(2)
 else:
     import _signal as signal  # the same without enums, which cost more to make than all of this
 
@@ -119,7 +121,7 @@ class Init:
         fork handlers either.
         """
         self.credit: dict[int, int] = {}  # of a signal, how many that wait were init's as well
-        self.terminal: set[int] = set()  # those that wait behind one which came from the terminal
+        self.alike: dict[int, Sender] = {}  # of one that waits, who sent the one before it
         questions, self.questions = os.pipe()
         self.answers, answers = os.pipe()
         try:
@@ -144,17 +146,17 @@ class Init:
         except OSError:  # init is dead, and with it the program
             pass
 
-    def had(self, number: int, code: int) -> bool:
+    def had(self, number: int, sender: "Sender") -> bool:
         """Return whether init has had this signal as well, and so the program.
 
         If this process is behind, more than one of a kind waits here: then init's count is good for
         those, too. Real-time signals are counted; of the others, one that waits stands for any
-        number (signal(7)). Init can be behind as well, and have one for two; two of a terminal's
-        are alike.
+        number (signal(7)). Init can be behind as well, and have one for two: so one more counts
+        that comes from the same sender, or any number from the terminal, which knows only groups.
 
         Args:
             number: the signal.
-            code: its si_code, sigaction(2).
+            sender: whose it is.
         """
         try:
             os.write(self.questions, bytes((number,)))
@@ -162,14 +164,13 @@ class Init:
             count = self.credit.pop(number, 0) + ord(os.read(self.answers, 1))
         except (OSError, TypeError):  # init is dead, and with it the program
             return False
-        if code == SI_KERNEL and number in self.terminal:
-            count += 1
-        self.terminal.discard(number)
+        one_more = self.alike.pop(number, None) == sender
+        count += one_more
         if count and number in signal.sigpending():
             if number >= signal.SIGRTMIN or count > 1:
                 self.credit[number] = count - 1 if number >= signal.SIGRTMIN else 1
-            elif code == SI_KERNEL:
-                self.terminal.add(number)
+            elif not one_more or sender[0] == SI_KERNEL:
+                self.alike[number] = sender
         return count > 0
 
     def end(self) -> None:
@@ -286,14 +287,15 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
     init.greet()
     slim(maps)
     for number in missed[1:]:
-        init.had(number, SI_USER)  # so that it does not stand for the next of its kind
+        init.had(number, (SI_USER, 0, 0))  # so that it does not stand for the next of its kind
     own = os.getpid()
     while (status := look(program)) is None:
         info = signal.sigwaitinfo(EVERY)
         number = info.si_signo
         if number == signal.SIGCHLD and info.si_code > SI_USER:
             continue  # the program has stopped, gone on or ended
-        if not init.had(number, info.si_code) and not revoked(number) and info.si_pid != own:
+        sender = info.si_code, info.si_pid, info.si_uid
+        if not init.had(number, sender) and not revoked(number) and info.si_pid != own:
             os.kill(program, number)
     init.end()
     end_like(status)
