@@ -272,31 +272,37 @@ def benchmark(
     index = len(list(workshop.directory.iterdir()))
     plain = workshop.environment(base, f"{index:02}-bare")
     ours = workshop.environment(base, f"{index:02}-ours", arguments.package)
+    globs = throughput.ROWS if arguments.throughput else arguments.rows
     wanted = [
         row
         for row in everything
         if row.name == rows.BARE
-        or not arguments.rows
-        or any(fnmatch.fnmatchcase(row.name, glob) for glob in arguments.rows)
+        or not globs
+        or any(fnmatch.fnmatchcase(row.name, glob) for glob in globs)
     ]
 
     def work() -> dict[str, Any]:
         starts, refused, uncompiled = prepare(wanted, plain, ours)
+        if arguments.throughput:
+            return {"throughput": throughput.measure(_commands(starts), arguments.throughput)}
         samples = measure(starts, arguments.rounds)
         table, bars = evaluate(samples, refused, wanted)
         result: dict[str, Any] = {"uncompiled_modules": uncompiled, "rows": table, "bars": bars}
         if not arguments.rows:
-            result["throughput"] = throughput.measure(
-                {
-                    start.row.name: (start.argv, start.env)
-                    for start in starts
-                    if start.row.name in throughput.ROWS
-                }
-            )
+            result["throughput"] = throughput.measure(_commands(starts))
             result["memory"] = memory.measure(plain, ours, refused.get(memory.ROW))
         return result
 
     return {"python": lab.interpreter(base), **lab.as_ordinary_user(work)}
+
+
+def _commands(starts: Sequence[Start]) -> dict[str, throughput.Command]:
+    """Return those whose throughput is measured."""
+    return {
+        start.row.name: (start.argv, start.env)
+        for start in starts
+        if start.row.name in throughput.ROWS
+    }
 
 
 def main() -> int:
@@ -310,6 +316,14 @@ def main() -> int:
         metavar="GLOB",
         help="only the rows whose name matches, repeatable; leaves out throughput and memory",
     )
+    parser.add_argument(
+        "--throughput",
+        type=int,
+        nargs="?",
+        const=throughput.STARTS,
+        metavar="N",
+        help="only so many starts, 8 at a time, of the rows that the throughput is measured of",
+    )
     parser.add_argument("--list-rows", action="store_true", help="print the names of the rows")
     arguments = parser.parse_args()
     if arguments.list_rows:
@@ -317,6 +331,8 @@ def main() -> int:
         return 0
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
+    if arguments.throughput is not None and arguments.throughput < throughput.BLOCKS:
+        parser.error(f"--throughput: at least {throughput.BLOCKS}")
     document: dict[str, Any] = {
         "benchmark": "startup",
         "machine": lab.machine(),
@@ -325,10 +341,9 @@ def main() -> int:
     }
     facts = document["machine"]
     print(f"{facts['cpus']} x {facts['cpu']}, Linux {facts['kernel']}, {facts['date']}")
-    print(
-        f"{arguments.rounds} rounds after {WARM_UP} of warm-up; "
-        f"load before the start {facts['load']:.2f}"
-    )
+    if not arguments.throughput:
+        print(f"{arguments.rounds} rounds after {WARM_UP} of warm-up")
+    print(f"load before the start {facts['load']:.2f}")
     try:
         with lab.scratch() as directory:
             workshop = lab.Workshop(directory)
@@ -336,7 +351,10 @@ def main() -> int:
             for base in arguments.python or [sys.executable]:
                 result = benchmark(base, arguments, workshop, everything)
                 document["interpreters"].append(result)
-                show(result)
+                if arguments.throughput:
+                    throughput.show(result["throughput"])
+                else:
+                    show(result)
                 sys.stdout.flush()
     except lab.BenchmarkError as error:
         print(f"startup.py: {error}", file=sys.stderr)

@@ -17,15 +17,22 @@ import lab
 import rows
 
 OURS, PEER = "PY_UNSHARE=user,net", "unshare -rn"
-ROWS = (rows.BARE, OURS, PEER, "static C, user net")
+ROWS = (
+    rows.BARE,
+    OURS,
+    PEER,
+    "unshare -rn, lo up by ip",
+    "bwrap, user net",
+    "static C, user net",
+)
 STARTS, BLOCKS, AT_A_TIME = 400, 10, 8
 SEED = 20261123
 
 Command = tuple[list[str], dict[str, str]]
 
 
-def measure(commands: Mapping[str, Command]) -> dict[str, Any]:
-    """Start every command STARTS times, block by block in turn; return starts per second.
+def measure(commands: Mapping[str, Command], starts: int = STARTS) -> dict[str, Any]:
+    """Start every command so many times, block by block in turn; return starts per second.
 
     The median of the blocks is the figure. Raises BenchmarkError when a start fails.
     """
@@ -36,13 +43,13 @@ def measure(commands: Mapping[str, Command]) -> dict[str, Any]:
         for _ in range(BLOCKS):
             order.shuffle(queue)
             for name in queue:
-                seconds = _block(spawner, name, commands[name], STARTS // BLOCKS)
-                blocks[name].append(STARTS // BLOCKS / seconds)
+                seconds = _block(spawner, name, commands[name], starts // BLOCKS)
+                blocks[name].append(starts // BLOCKS / seconds)
     figures: dict[str, Any] = {
         name: {"per_second": statistics.median(found), "blocks": found}
         for name, found in blocks.items()
     }
-    result = {"starts": STARTS, "at_a_time": AT_A_TIME, "rows": figures}
+    result = {"starts": starts, "at_a_time": AT_A_TIME, "rows": figures}
     if OURS in figures and PEER in figures:
         result["ratio"] = figures[OURS]["per_second"] / figures[PEER]["per_second"]
     return result
