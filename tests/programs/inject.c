@@ -39,7 +39,6 @@ struct tracee {
     pid_t pid;        /* 0 once it is gone */
     char name[64];    /* such as 0.1.2; empty until its parent has told of it */
     int children;
-    int stops;        /* at the call that is made all the same: 1 before, 2 after it */
 };
 
 static struct tracee tracees[MOST];
@@ -172,7 +171,6 @@ int main(int count, char **words) {
                 if (strcmp(kind, "error")) {
                     kill(pid, value);
                 } else if (call == SYS_close) {
-                    it->stops = 1;
                     ptrace(PTRACE_SYSCALL, pid, 0, 0);
                     continue;
                 } else {
@@ -190,11 +188,7 @@ int main(int count, char **words) {
                 continue;
             }
         } else if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
-            if (it->stops++ == 1) {
-                ptrace(PTRACE_SYSCALL, pid, 0, 0);
-                continue;
-            }
-            fail(pid, value, 1);
+            fail(pid, value, 1);  /* after the call: ptrace(2) on PTRACE_EVENT_SECCOMP, Linux 4.8 */
         } else {
             deliver = WSTOPSIG(status);
         }
