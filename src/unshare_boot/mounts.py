@@ -126,21 +126,22 @@ def make_read_only(path: str) -> None:
 
 def _proc(plan: Plan, start: str) -> str:
     """proc(5) shows the PID namespace of the process that mounts it."""
-    return _mount_fresh(plan, "proc", "/proc")
+    return _mount_fresh(plan, "proc", "/proc", plan.pid)
 
 
 def _sys(plan: Plan, start: str) -> str:
     """sysfs(5) shows the network namespace of the process that mounts it."""
-    return _mount_fresh(plan, "sysfs", "/sys")
+    return _mount_fresh(plan, "sysfs", "/sys", plan.net)
 
 
-def _mount_fresh(plan: Plan, kind: str, target: str) -> str:
+def _mount_fresh(plan: Plan, kind: str, target: str, shown: "str | None") -> str:
     if plan.mount in ("shared", "unchanged"):
         mount(None, target, None, MS_PRIVATE)  # or root's would appear outside as well
     try:
         mount(kind, target, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)
     except OSError as error:
-        if error.errno != EBUSY:  # the one that is there shows this very namespace
+        # The one that is there shows this very namespace, which it cannot if that is a new one.
+        if error.errno != EBUSY or (shown is not None and shown[:1] != "/"):
             raise
     return target
 

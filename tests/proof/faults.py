@@ -86,7 +86,7 @@ def record(setting: Setting, traces: Path) -> list[Call]:
             if name == "execve" and result == "0" and process == "0":  # starts over
                 hook = next(n for n in range(at, len(lines)) if "/unshare_boot/" in lines[n][1])
             left = name == "execve" and result == "0" and process != "0"  # it is no Python any more
-            over = over or left or OVER in arguments
+            over = over or left or (OVER in arguments and name != "read")
             if at >= hook and not over and name not in INFALLIBLE:
                 found.append(Call(process, name, counts[name], arguments, result))
     return found

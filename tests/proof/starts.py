@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import subprocess
 import time
@@ -17,7 +16,7 @@ import pytest
 from harness import Finished, Python, Session, require_root, require_tool
 from harness.internet import internet
 from harness.processes import Argument
-from proof.facts import CALLS, PROGRAM, differing, facts, near
+from proof.facts import CALLS, PROGRAM, differing, facts, near, tell
 
 # The hook is over when site.py gets to this file, which comes after ours.
 LATER = "zzz_after_the_hook.pth"
@@ -224,7 +223,8 @@ class Judge:
         # Where the wrapper makes a mount namespace, each start has another.
         self._apart = {"mnt"} if "--mount" in setting.wrapper else set()
         outside = setting.outside().run()
-        self._near = near(json.loads(outside.ok())["namespaces"], setting.joined)
+        outside.ok()
+        self._near = near(tell(outside)["namespaces"], setting.joined)
         self._outside = self.facts(outside)
         self._inside = self.facts(_run_well(setting))
         again = self.facts(_run_well(setting))
@@ -265,14 +265,16 @@ class Judge:
             return "refused" if ours else "stopped"
         try:
             found = self.facts(done)
-        except ValueError:
+        except (ValueError, SyntaxError):
             return "WRONG: half a sentence"
         if found["namespaces"] == self._outside["namespaces"]:
             kind, like = "outside", self._outside
         else:
             kind, like = "isolated", self._inside
         differ = differing(found, like)
-        if streams:
+        if (
+            streams or kind == "outside"
+        ):  # to explain it, _ctypes is loaded, whose libffi has its file
             differ.discard("descriptors")
         if self.start.place == "site":  # whose interface goes when the driver does
             differ.discard("interfaces")

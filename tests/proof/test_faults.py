@@ -67,22 +67,36 @@ def trial(
 
 
 def chosen(trial: Trial, full: bool) -> list[tuple[Call, str]]:
-    """What is to happen at which call: in the size for CI one thing at each, in turns.
+    """What is to happen at which call: everything; in the size for CI one thing, in turns.
 
-    It is less where a start takes longer, since it makes a network with a way out or changes the
-    machine's users, and where it has a thousand calls, since three interpreters start in turn.
+    It is less, in full as well, for the calls that load a file, which all starts have in common;
+    and where a start takes longer, since it makes a network with a way out or changes the machine's
+    users, or has a thousand calls, since three interpreters start in turn.
     """
     found = []
-    place = trial.setting.start.place
-    every = {"site": 12, "thread": 4, "users": 3}.get(place, 1)
+    start = trial.setting.start
+    first = STARTS.index(start)
+    every = {"site": 12, "thread": 4, "users": 3}.get(start.place, 1)
     for at, call in enumerate(trial.calls):
         everything = happenings(call)
-        if full:
-            everything = everything[at % 5 :: 5] if place == "site" else everything
-        else:
-            everything = [everything[at % len(everything)]] if at % every == 0 else []
+        turn = first + at
+        if not full:
+            everything = [everything[turn % len(everything)]] if at % every == 0 else []
+        elif every > 1 or loads(call):
+            everything = everything[turn % 5 :: 5]
         found += [(call, each) for each in everything]
     return found
+
+
+def loads(call: Call) -> bool:
+    """Whether it is one of those with which importlib or the dynamic loader loads a file."""
+    return call.process == "0" and call.name in LOADING and "/proc/" not in call.arguments
+
+
+LOADING = {
+    *("brk", "close", "fstat", "getdents64", "ioctl", "lseek", "mmap", "mprotect", "mremap"),
+    *("munmap", "newfstatat", "openat", "pread64", "read", "stat"),
+}
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start.name)
