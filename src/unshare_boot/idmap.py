@@ -152,7 +152,10 @@ def _write_when_told(wait: int, say: int, target: str, jobs: "list[Job]") -> "No
                 if writer:
                     numbers = [str(number) for each in ranges for number in each]
                     argv = [*writer, target, *numbers]
-                    os.waitpid(os.posix_spawn(writer[0], argv, os.environ), 0)
+                    child = os.fork()
+                    if child == 0:
+                        os.execv(writer[0], argv)
+                    os.waitpid(child, 0)
                 else:
                     write_file(f"/proc/{target}/{kind}_map", _lines(ranges))
     except BaseException as error:

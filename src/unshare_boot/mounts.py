@@ -20,6 +20,7 @@ from .namespaces import (
     MS_RDONLY,
     MS_REC,
     MS_REMOUNT,
+    O_PATH,
     Plan,
     call,
     failed,
@@ -184,12 +185,12 @@ def _overlay(plan: Plan, start: str, path: str) -> str:
         raise UnshareError(EINVAL, "with user=none there is no id yet that could own a change")
     lower = os.stat(target)
     inherited = os.statvfs(target).f_flag & MOUNT_ATTR_INHERITED
-    bottom = os.open(target, os.O_PATH | os.O_CLOEXEC)
+    bottom = os.open(target, O_PATH | os.O_CLOEXEC)
     descriptors = [bottom]
     try:
         mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
         try:
-            top = os.open(target, os.O_PATH | os.O_CLOEXEC)
+            top = os.open(target, O_PATH | os.O_CLOEXEC)
             descriptors.append(top)
             upper = os.path.join(target, "upper")
             os.mkdir(upper)

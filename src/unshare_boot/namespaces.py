@@ -68,6 +68,7 @@ MS_SHARED = 0x100000
 AF_INET = 2
 SOCK_DGRAM = 2
 SOCK_CLOEXEC = 0o2000000
+O_PATH = getattr(os, "O_PATH", 0o10000000)  # PyPy has no name for it; asm-generic/fcntl.h
 SIOCSIFFLAGS = 0x8914  # include/uapi/linux/sockios.h
 IFF_UP = 0x1
 
@@ -321,18 +322,26 @@ _errno: "Callable[[], int]"
 def _load() -> "Callable[[str], Callable[..., int]]":
     """Load _ctypes; return what gives a function of the C library by its name."""
     global _function, _errno
-    from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, dlopen, dlsym, get_errno
+    try:
+        from _ctypes import FUNCFLAG_CDECL, FUNCFLAG_USE_ERRNO, CFuncPtr, dlopen, dlsym, get_errno
+    except ImportError:  # PyPy's is another one, and loading it costs as much as the package
+        from ctypes import CDLL, get_errno
 
-    class Function(CFuncPtr):
-        _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO  # and, with no _restype_, returns an int
+        loaded = CDLL(None, use_errno=True)
 
-    library = dlopen(None, 0)  # type: ignore[arg-type]  # null: what is loaded already
-    _errno = get_errno
+        def function(name: str) -> "Callable[..., int]":
+            return getattr(loaded, name)  # type: ignore[no-any-return]
+    else:
 
-    def function(name: str) -> "Callable[..., int]":
-        return Function(dlsym(library, name))
+        class Function(CFuncPtr):
+            _flags_ = FUNCFLAG_CDECL | FUNCFLAG_USE_ERRNO  # and, with no _restype_, returns an int
 
-    _function = function
+        library = dlopen(None, 0)  # type: ignore[arg-type]  # null: what is loaded already
+
+        def function(name: str) -> "Callable[..., int]":
+            return Function(dlsym(library, name))
+
+    _function, _errno = function, get_errno
     return function
 
 
@@ -364,7 +373,7 @@ def unshare(flag: int, name: str) -> None:
     CLONE_THREAD makes the kernel refuse, with EINVAL, in a process with threads, where any
     namespace but a user namespace would otherwise be entered by the calling thread alone.
     """
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) and hasattr(os, "unshare"):
         try:
             os.unshare(flag | CLONE_THREAD)
         except OSError as error:

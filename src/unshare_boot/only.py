@@ -56,7 +56,7 @@ def program() -> str:
 
 def command_line() -> "list[str]":
     """Return the process's whole command line, the interpreter and its options included."""
-    if sys.version_info >= (3, 10):
+    if hasattr(sys, "orig_argv"):  # from 3.10 on
         return list(sys.orig_argv)
     with open("/proc/self/cmdline", "rb") as file:
         return [os.fsdecode(argument) for argument in file.read().split(b"\0")[:-1]]
@@ -72,7 +72,7 @@ def host() -> str:
     if not name.startswith(("python", "pypy")):
         return name
     known = command_line()
-    if sys.version_info < (3, 10):
+    if not hasattr(sys, "orig_argv"):
         told = sys.argv[1:]
         no_program = sys.argv[0] == "" and known[1:2] and known[1][:1] != "-"
         if no_program or known[len(known) - len(told) :] != told:

@@ -22,7 +22,7 @@ import os
 from errno import ECHILD, EINVAL, ENOENT, EOPNOTSUPP, EPROTO, ESRCH
 
 from .errors import UnshareError
-from .namespaces import MS_BIND, call, mount
+from .namespaces import MS_BIND, O_PATH, call, mount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ SIGPIPE = 13
 SYS_PIDFD_OPEN = 434  # the same on every architecture that Python runs on
 MS_NOSUID_NODEV_NOEXEC = 0x2 | 0x4 | 0x8  # include/uapi/linux/mount.h
 MNT_DETACH = 2
+F_DUPFD_CLOEXEC = 1030  # include/uapi/linux/fcntl.h; PyPy has no name for it
 
 LONGEST = 65536  # bytes kept of what the driver writes
 MOST_LINES = 8  # of it in a refusal; the reason comes first
@@ -86,7 +87,7 @@ def prepare(plan: "Plan") -> None:
     options = _options()
     command[:] = [program, *driver.arguments(plan, pid, bool(_resolver))]
     command.extend([*options, *driver.target(plan, pid)])
-    process = _open_process(os.getpid())
+    process = open_process(os.getpid())
     go, say_go = os.pipe()
     answers, answer = os.pipe()
     child = os.fork()
@@ -166,7 +167,7 @@ def resolve(plan: "Plan") -> None:
     directory = os.path.dirname(RESOLV_CONF)
     # Where it is a symbolic link it is that which is covered: what it leads to is replaced from
     # time to time, and the kernel takes away a mount whose mount point is replaced.
-    target = os.open(RESOLV_CONF, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    target = os.open(RESOLV_CONF, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         # A file with no name outside: on a tmpfs of which only that file stays mounted.
         mount("tmpfs", directory, "tmpfs", MS_NOSUID_NODEV_NOEXEC, "size=64k,mode=755")
@@ -272,7 +273,8 @@ def _bind_error(address: str, port: int, kind: int) -> "OSError | None":
     return None
 
 
-def _open_process(pid: int) -> int:
+def open_process(pid: int) -> int:
+    """Return a pidfd of a process, pidfd_open(2)."""
     if hasattr(os, "pidfd_open"):  # not where Python was built with old headers
         return os.pidfd_open(pid)
     return call("syscall", SYS_PIDFD_OPEN, pid, 0, what="pidfd_open")
@@ -322,7 +324,7 @@ def _watch(plan: "Plan", pid: str, process: int, go: int, answer: int) -> "NoRet
 
 def _keep_only(*wanted: int) -> "list[int]":
     """Close all descriptors but some, and have standard streams that lead nowhere."""
-    from fcntl import F_DUPFD_CLOEXEC, fcntl
+    from fcntl import fcntl
 
     moved = [fcntl(descriptor, F_DUPFD_CLOEXEC, 10) for descriptor in wanted]
     kept = {*moved, held}
@@ -364,7 +366,7 @@ class Driver:
                 from .relay import start
 
                 relay = start(plan, pid, ports)
-                self.helpers[relay] = _open_process(relay)
+                self.helpers[relay] = open_process(relay)
                 for outer, _, _ in ports:
                     outer.close()
         except OSError:
@@ -403,7 +405,7 @@ class Driver:
                 os._exit(127)
         for descriptor in (ready, log, target):
             os.close(descriptor)
-        self.helpers[child] = _open_process(child)
+        self.helpers[child] = open_process(child)
 
     def _wait_until_ready(self, word: bytes, program: int) -> bool:
         """Return true once it says so, false if it or the program ends before."""
@@ -527,7 +529,7 @@ def _another(namespace: "tuple[int, int]", helpers: "Container[int]") -> int:
         try:
             if not name.isdigit() or int(name) in helpers or _network(name) != namespace:
                 continue
-            process = _open_process(int(name))
+            process = open_process(int(name))
             if _network(name) == namespace:  # still the same process
                 return process
             os.close(process)

@@ -23,6 +23,7 @@ import pytest
 
 from .errors import UnshareError
 from .namespaces import Plan
+from .outbound import open_process
 from .pytest_plugin import MARKER
 
 LENGTH = 8  # bytes of the number before an answer, which tells a whole one from a torn one
@@ -185,7 +186,7 @@ def _receive(reader: int, child: int) -> Any:
     The end of the pipe does not tell: processes that the test has left running have it open.
     """
     data = b""
-    ended = os.pidfd_open(child)  # type: ignore[attr-defined,unused-ignore]
+    ended = open_process(child)
     try:
         while len(data) < LENGTH or len(data) < LENGTH + int.from_bytes(data[:LENGTH], "big"):
             ready, _, _ = select.select([reader, ended], [], [])

@@ -24,6 +24,7 @@ from .namespaces import CLONE_NEWPID, call, unshare
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from signal import sigtimedwait, sigwaitinfo
     from typing import NoReturn
 
     from .namespaces import Plan
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     Sender = tuple[int, int, int]  # si_code, si_pid and si_uid, sigaction(2)
 else:
     import _signal as signal  # the same without enums, which cost more to make than all of this
+
+    if hasattr(signal, "sigwaitinfo"):
+        from _signal import sigtimedwait, sigwaitinfo
+    else:  # PyPy has neither
+        from .signalfd import sigtimedwait, sigwaitinfo
 
 MADV_DONTNEED = 4  # include/uapi/asm-generic/mman-common.h
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
@@ -216,7 +222,7 @@ def be_init(questions: int, answers: int) -> "NoReturn":
 
     times: dict[int, list[float]] = {}  # of each signal, when it came
     while True:
-        info = signal.sigwaitinfo(EVERY)
+        info = sigwaitinfo(EVERY)
         if info.si_code != SI_QUEUE:
             came = times.setdefault(info.si_signo, [])
             came.append(monotonic())
@@ -268,7 +274,7 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no status to wait for
     missed = [0]
-    while (info := signal.sigtimedwait(EVERY, 0)) is not None:
+    while (info := sigtimedwait(EVERY, 0)) is not None:
         if info.si_signo != signal.SIGCHLD or info.si_code <= SI_USER:
             missed.append(info.si_signo)
     try:
@@ -290,7 +296,7 @@ def supervise(program: int, init: Init, opener: int) -> "NoReturn":
         init.had(number, (SI_USER, 0, 0))  # so that it does not stand for the next of its kind
     own = os.getpid()
     while (status := look(program)) is None:
-        info = signal.sigwaitinfo(EVERY)
+        info = sigwaitinfo(EVERY)
         number = info.si_signo
         if number == signal.SIGCHLD and info.si_code > SI_USER:
             continue  # the program has stopped, gone on or ended

@@ -32,22 +32,24 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Interpreter:
-    """A CPython found on the machine, not one of a virtual environment."""
+    """A Python found on the machine, not one of a virtual environment."""
 
     executable: Path
     prefix: Path
     version: tuple[int, int, int]
     free_threaded: bool
+    implementation: str = "cpython"
 
     @property
     def name(self) -> str:
-        """As people write it: 3.13, or 3.13t for the free-threaded build."""
+        """As people write it: 3.13, 3.13t for the free-threaded build, pypy3.11."""
         major, minor, _ = self.version
-        return f"{major}.{minor}{'t' if self.free_threaded else ''}"
+        kind = "" if self.implementation == "cpython" else self.implementation
+        return f"{kind}{major}.{minor}{'t' if self.free_threaded else ''}"
 
 
 class Unusable(Exception):
-    """What the suite was told to use cannot be used, or a program is no CPython of 3.9 or later."""
+    """What the suite was told to use cannot be used, or a program is no Python 3.9 or later."""
 
 
 def find() -> list[Interpreter]:
@@ -69,7 +71,7 @@ def probe(executable: Path) -> Interpreter:
     """Ask a program what it is.
 
     Raises:
-        Unusable: it is no CPython 3.9 or later, or does not start.
+        Unusable: it is no CPython or PyPy 3.9 or later, or does not start.
     """
     try:
         answer = subprocess.run(
@@ -83,10 +85,15 @@ def probe(executable: Path) -> Interpreter:
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise Unusable(f"{executable}: {error}") from error
     version = tuple(told["version"])
-    if told["implementation"] != "cpython" or version < OLDEST:
-        raise Unusable(f"{executable}: {told['implementation']} {version}")
+    implementation = told["implementation"]
+    if implementation not in ("cpython", "pypy") or version < OLDEST:
+        raise Unusable(f"{executable}: {implementation} {version}")
     return Interpreter(
-        Path(told["executable"]), Path(told["prefix"]), version, "t" in told["flags"]
+        Path(told["executable"]),
+        Path(told["prefix"]),
+        version,
+        "t" in told["flags"],
+        implementation,
     )
 
 
@@ -118,15 +125,18 @@ def _usable(candidates: Iterable[Path]) -> Iterator[Interpreter]:
             continue
         seen.add(real)
         try:
-            yield probe(path)
+            found = probe(path)
         except Unusable:
             continue
+        if found.implementation == "cpython":  # others are tested where they are named
+            yield found
 
 
 def _one_each(found: Iterable[Interpreter]) -> list[Interpreter]:
-    best: dict[tuple[int, int, bool], Interpreter] = {}
+    best: dict[tuple[str, int, int, bool], Interpreter] = {}
     for interpreter in found:
-        key = (*interpreter.version[:2], interpreter.free_threaded)
+        version = interpreter.version[:2]
+        key = (interpreter.implementation, *version, interpreter.free_threaded)
         if key not in best or interpreter.version > best[key].version:
             best[key] = interpreter
     return [best[key] for key in sorted(best)]

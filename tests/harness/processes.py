@@ -157,7 +157,7 @@ class Python:
     @property
     def site_packages(self) -> Path:
         """Where the package and its .pth or .start file are."""
-        (path,) = self.venv.glob("lib/python*/site-packages")
+        (path,) = self.venv.glob("lib/*/site-packages")
         return path
 
     def command(self, code: str | Sequence[Argument]) -> list[Argument]:
