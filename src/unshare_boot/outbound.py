@@ -530,11 +530,14 @@ def _another(namespace: "tuple[int, int]", helpers: "Container[int]") -> int:
             if not name.isdigit() or int(name) in helpers or _network(name) != namespace:
                 continue
             process = open_process(int(name))
-            if _network(name) == namespace:  # still the same process
-                return process
-            os.close(process)
         except OSError:  # it has ended, or is somebody else's
             continue
+        try:
+            if _network(name) == namespace:  # still the same process
+                return process
+        except OSError:  # it has ended since
+            pass
+        os.close(process)
     return -1
 
 
