@@ -96,27 +96,6 @@ def members(pid: int | str) -> list[int]:
     return found
 
 
-def holders(namespace: str) -> list[str]:
-    """Everything in /proc that keeps a namespace alive.
-
-    Args:
-        namespace: as the links in /proc/PID/ns show it, such as "net:[4026532177]".
-    """
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        for directory in ("ns", "fd"):
-            with contextlib.suppress(OSError):
-                for link in os.listdir(f"/proc/{name}/{directory}"):
-                    path = f"/proc/{name}/{directory}/{link}"
-                    with contextlib.suppress(OSError):
-                        if os.readlink(path) == namespace:
-                            found.append(path)
-        with contextlib.suppress(OSError):
-            if namespace in Path(f"/proc/{name}/mountinfo").read_text():
-                found.append(f"/proc/{name}/mountinfo")
-    return found
-
-
 @contextlib.contextmanager
 def internet(directory: Path) -> Iterator[Site]:
     """Make the two namespaces, with the server running; needs root.
