@@ -176,6 +176,24 @@ def test_the_supervisor_dumps_no_core_of_its_own(newest: Python, workdir: Path) 
     assert not dumped("user,pid")
 
 
+# What it is told by number.
+
+
+def test_what_a_service_manager_tells_is_for_the_program(oldest: Python, newest: Python) -> None:
+    """LISTEN_PID and the like name the process that was started; another's number stays."""
+    code = (
+        "import os; print(os.getpid(), *map(os.environ.get, ('LISTEN_PID', 'WATCHDOG_PID', 'X')))"
+    )
+    script = 'LISTEN_PID=$$ WATCHDOG_PID=1$$ X=$$; export LISTEN_PID WATCHDOG_PID X; exec "$@"'
+    for python in (oldest, newest):
+        for unshare in ("user", "user,pid"):
+            argv = ["sh", "-c", script, "sh", *python.command(code)]
+            told = python.user.run(argv, env={"PY_UNSHARE": unshare}).ok().split()
+            own, listen, watchdog, other = told
+            assert listen == own and watchdog == f"1{other}"
+            assert (own == "2") == ("pid" in unshare)
+
+
 # Signals
 
 

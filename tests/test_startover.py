@@ -140,6 +140,16 @@ def test_a_thread_of_another_pth_file(threaded: Python) -> None:
     assert int(net) != namespace_inode("self", "net")
 
 
+def test_what_a_service_manager_tells(threaded_newest: Python) -> None:
+    """With `pid` the program has another number than the process that was started."""
+    script = 'LISTEN_PID=$$; export LISTEN_PID; exec "$@"'
+    code = "import os; print(os.getpid(), os.environ['LISTEN_PID'])"
+    for unshare in ("user", "user,pid"):
+        argv = ["sh", "-c", script, "sh", *threaded_newest.command(code)]
+        told = threaded_newest.user.run(argv, env={"PY_UNSHARE": unshare}).ok().split()
+        assert told[0] == told[1] and (told[0] == "2") == ("pid" in unshare)
+
+
 def test_what_the_program_sees(threaded: Python, place: Path) -> None:
     arguments = ["report.py", "a", "b c", "", "--", "-c", "\udcff", "é"]
     assert_same(threaded, [threaded.executable, *arguments], cwd=place)

@@ -128,14 +128,15 @@ def go_on() -> "NoReturn":
                 warn(text, error)
                 _execute(program, arguments, environment)
             raise error
+        before = dict(os.environb)
         _enter(plan)
         carry = plan.user is not None and plan.caps is None and os.geteuid() != 0
         if carry:
             from .capabilities import carry_over
 
             carry_over()
-        active = environment[b"PY_UNSHARE_ACTIVE"] = os.environb[b"PY_UNSHARE_ACTIVE"]
-        if active:  # which caps= alone leaves empty: then there is no proof, and no need of any
+        environment.update(os.environb.items() - before.items())
+        if os.environb[b"PY_UNSHARE_ACTIVE"]:  # caps= alone leaves no proof, and needs none
             environment[b"PY_UNSHARE"] = os.fsencode(f"{ARRIVED}{os.getpid()} {carry:d} {comm}")
         _execute(program, arguments, environment)
     except BaseException as error:

@@ -51,6 +51,10 @@ FRESH = 1.0  # seconds that init's testimony holds: the members of a group get a
 MOST = 255  # of one signal that init knows: its answer is a byte
 HERE = b"!"
 
+# What a service manager tells the process that it starts, with that one's number: sd_listen_fds(3),
+# sd_watchdog_enabled(3), systemd.exec(5). It is meant for the program, which has another.
+ADDRESSED = ("LISTEN_PID", "WATCHDOG_PID", "SYSTEMD_EXEC_PID")
+
 # What `supervised` leaves to `admit`: the gate's descriptor, the timer and the signal mask.
 admission: "tuple[int, tuple[float, float], set[int]]"
 
@@ -72,6 +76,7 @@ def supervised(plan: "Plan") -> None:
     """
     if not plan.pid:
         unshare(CLONE_NEWPID, "CLONE_NEWPID")
+    number = str(os.getpid())
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, EVERY)
     alarm = signal.setitimer(signal.ITIMER_REAL, 0)  # outlives execve(2), but not fork(2)
     init = None
@@ -98,6 +103,9 @@ def supervised(plan: "Plan") -> None:
             os._exit(REFUSED)
     init.close()
     os.close(opener)
+    for name in ADDRESSED:
+        if os.environ.get(name) == number:
+            os.environ[name] = str(os.getpid())
     global admission
     admission = gate, alarm, mask
 
