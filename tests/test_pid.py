@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import Python, User, namespace_inode, require_root, require_tool
+from harness import Python, User, lasting_inode, namespace_inode, require_root, require_tool
 
 HERE = Path(__file__).resolve().parent
 SECONDS = 30  # until a test gives up waiting for something to happen
@@ -305,7 +305,7 @@ def test_what_kills_a_program_kills_it(python: Python, name: str) -> None:
     number = getattr(signal, name)
     code = f"import signal; signal.signal({int(number)}, signal.SIG_DFL)\n{WAITER}"
     with started(python, code) as child:
-        inode = namespace_inode(inside(child.pid)[1], "pid")
+        inode = lasting_inode(inside(child.pid)[1], "pid")
         child.send_signal(number)
         assert child.wait(SECONDS) == -number
         assert not members(inode)
@@ -420,7 +420,7 @@ def job(python: Python, code: str) -> Iterator[subprocess.Popen[str]]:
 
 def test_kill_9_of_the_supervisor_ends_all(python: Python) -> None:
     with started(python, DAEMON + WAITER) as child:
-        inode = namespace_inode(inside(child.pid)[1], "pid")
+        inode = lasting_inode(inside(child.pid)[1], "pid")
         assert len(members(inode)) == 3
         child.kill()
         assert child.wait(SECONDS) == -signal.SIGKILL
@@ -430,7 +430,7 @@ def test_kill_9_of_the_supervisor_ends_all(python: Python) -> None:
 def test_kill_9_of_the_supervisor_ends_what_is_stopped(newest: Python) -> None:
     with started(newest, DAEMON + WAITER) as child:
         init, program = inside(child.pid)
-        inode = namespace_inode(program, "pid")
+        inode = lasting_inode(program, "pid")
         os.kill(program, signal.SIGSTOP)
         until(lambda: state(child.pid) == "T", "the supervisor does not stop")
         os.kill(init, signal.SIGSTOP)
@@ -441,7 +441,7 @@ def test_kill_9_of_the_supervisor_ends_what_is_stopped(newest: Python) -> None:
 def test_kill_9_of_init_ends_all(python: Python) -> None:
     with started(python, DAEMON + WAITER) as child:
         init, program = inside(child.pid)
-        inode = namespace_inode(program, "pid")
+        inode = lasting_inode(program, "pid")
         os.kill(init, signal.SIGKILL)
         assert child.wait(SECONDS) == -signal.SIGKILL
         assert not members(inode)
@@ -451,7 +451,7 @@ def test_nothing_outlives_the_program(python: Python) -> None:
     code = DAEMON * 3 + "import sys; print('ready', flush=True); sys.stdin.read(); sys.exit(5)"
     with started(python, code) as child:
         assert child.stdin
-        inode = namespace_inode(inside(child.pid)[1], "pid")
+        inode = lasting_inode(inside(child.pid)[1], "pid")
         assert len(members(inode)) == 5
         child.stdin.close()
         assert child.wait(SECONDS) == 5
@@ -482,7 +482,7 @@ def test_init_does_not_miss_that_the_supervisor_is_dead(newest: Python, workdir:
         assert tracer.stdout
         assert tracer.stdout.readline() == "ready\n"
         supervisor = psutil.Process(tracer.pid).children()[0].pid
-        inode = namespace_inode(inside(supervisor)[1], "pid")
+        inode = lasting_inode(inside(supervisor)[1], "pid")
         os.kill(supervisor, signal.SIGKILL)
         until(lambda: not members(inode), "something survives the supervisor")
 
@@ -801,7 +801,7 @@ def test_join(python: Python) -> None:
         done = python.run(code, unshare=paths)
         assert (done.status, done.stderr) == (77, "")
         assert done.stdout == f"True {namespace_inode(init, 'pid')}\n"
-        inode = namespace_inode(init, "pid")
+        inode = lasting_inode(init, "pid")
         assert members(inode) == {init, program}
         with started(python, LISTENER, unshare=paths) as child:
             for number in (signal.SIGUSR1, signal.SIGRTMIN):

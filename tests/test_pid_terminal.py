@@ -12,7 +12,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from harness import Python, User, namespace_inode, require_tool
+from harness import Python, User, lasting_inode, namespace_inode, require_tool
 from harness.require import SEARCH_PATH
 
 SECONDS = 30
@@ -119,7 +119,7 @@ def members(inode: int) -> list[str]:
 def namespace_of_job(leader: int) -> int:
     """The PID namespace that the supervisor's children live in."""
     init, *_ = Path(f"/proc/{leader}/task/{leader}/children").read_text().split()
-    return namespace_inode(init, "pid")
+    return lasting_inode(init, "pid")
 
 
 def test_keys_send_their_signals_once(user: User, program: Callable[..., str]) -> None:

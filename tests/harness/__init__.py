@@ -31,7 +31,7 @@ CI (a missing tool, or not being root, is a failure instead of a skip).
 from __future__ import annotations
 
 from harness.interpreters import Interpreter
-from harness.outer import id_map, namespace_inode, namespaces
+from harness.outer import id_map, lasting_inode, namespace_inode, namespaces
 from harness.processes import Finished, Python, User
 from harness.require import require_module, require_root, require_tool
 from harness.session import Session
@@ -43,6 +43,7 @@ __all__ = [
     "Session",
     "User",
     "id_map",
+    "lasting_inode",
     "namespace_inode",
     "namespaces",
     "require_module",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from pathlib import Path
+
+_kept: deque[int] = deque()
 
 
 def namespace_inode(pid: int | str, kind: str) -> int:
@@ -14,6 +17,17 @@ def namespace_inode(pid: int | str, kind: str) -> int:
         kind: a name in /proc/PID/ns, such as "net" or "mnt".
     """
     return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+
+
+def lasting_inode(pid: int | str, kind: str) -> int:
+    """The same, of a namespace that will be gone: the number stays its own for a while.
+
+    Otherwise the kernel gives it to the next namespace that anybody on the machine makes.
+    """
+    _kept.append(os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC))
+    if len(_kept) > 32:
+        os.close(_kept.popleft())
+    return os.fstat(_kept[-1]).st_ino
 
 
 def namespaces(pid: int | str) -> dict[str, int]:
