@@ -391,9 +391,12 @@ def started(
 
 def named(name: str, watch: Watch) -> list[int]:
     """The processes of a test that have a name."""
-    return [
-        pid for pid in watch.processes() if Path(f"/proc/{pid}/comm").read_text().strip() == name
-    ]
+    found = []
+    for pid in watch.processes():
+        with contextlib.suppress(FileNotFoundError):  # it has ended
+            if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                found.append(pid)
+    return found
 
 
 def waits_for(watcher: int, pid: int) -> bool:
