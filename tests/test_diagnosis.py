@@ -398,6 +398,14 @@ def test_no_such_file(each: Python) -> None:
     assert found.cure == "ip netns list (shows those that there are)"
 
 
+def test_an_endless_path(newest: Python) -> None:
+    done = run(newest, "user,ro=" + 20_000 * "/abc")
+    assert (done.status, done.stdout) == (125, "")
+    assert "\n  what: ro='/abc/abc/" in done.stderr
+    assert "/abc': File name too long (ENAMETOOLONG)\n" in done.stderr
+    assert len(done.stderr) < 3000
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [
@@ -476,6 +484,14 @@ def test_a_clock_that_would_go_below_zero(each: Python) -> None:
     most = re.fullmatch(r"monotonic=(-\d+) at the most", found.cure)
     assert most
     assert run(each, f"user,monotonic={most[1]}").ok() == "user code\n"
+
+
+def test_a_clock_that_would_go_beyond_its_end(each: Python) -> None:
+    found = told(run(each, "user,boottime=+4611686018"))
+    assert found.what.endswith("(ERANGE)")
+    most = re.fullmatch(r"boottime=\+(\d+) at the most", found.cure)
+    assert most  # as the clock stood then
+    assert run(each, f"user,boottime=+{int(most[1]) - 60}").ok() == "user code\n"
 
 
 # Threads.

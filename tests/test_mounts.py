@@ -235,6 +235,16 @@ def test_overlay_wants_one_file_system(newest: Python, tree: Path) -> None:
     assert f"'{tree}/sub' is mounted below it" in done.stderr
 
 
+def test_what_was_mounted_below_and_is_covered_is_in_no_overlays_way(
+    either: Python, tree: Path
+) -> None:
+    (tree.parent / "other").mkdir()
+    unshare = f"user,tmpfs={tree}/sub,bind={tree.parent}/other:{tree},overlay={tree}"
+    code = "import os, sys; open(sys.argv[1] + '/new', 'w'); print(os.listdir(sys.argv[1]))"
+    assert either.run(["-c", code, tree], unshare=unshare).ok() == "['new']\n"
+    assert os.listdir(tree.parent / "other") == []
+
+
 ODD = ["a b", "a,b", "a:b", "a\\b", "äß€", "a\udcffb", "a\nb\tc", "a%b=c", "'\"", " "]
 
 
@@ -356,12 +366,13 @@ print(done.returncode, done.stdout, done.stderr)
 
 @pytest.mark.parametrize("propagation", ["shared", "unchanged", "slave", "private"])
 @pytest.mark.parametrize("operation", ["tmpfs=sub", "bind=.:sub", "ro=sub", "overlay=sub", "proc"])
+@pytest.mark.parametrize("joining", ["", ",user=/proc/self/ns/user"], ids=["", "joined"])
 def test_root_s_mounts_do_not_get_out(
-    newest: Python, tree: Path, propagation: str, operation: str
+    newest: Python, tree: Path, propagation: str, operation: str, joining: str
 ) -> None:
     require_root()
     command = newest.command("print('user code')")
-    listing = f"mount={propagation},{operation}"
+    listing = f"mount={propagation},{operation}{joining}"
     done = newest.root.run(
         ["unshare", "--mount", "--propagation", "shared", newest.base, "-c", SHARED, *command],
         env={"PY_UNSHARE": listing, "PYTHONNOUSERSITE": "1"},

@@ -163,6 +163,17 @@ def test_an_empty_name_is_refused(newest: Python, only: str) -> None:
     assert "PY_UNSHARE_ONLY" in done.stderr and "empty name" in done.stderr
 
 
+def test_a_pattern_that_this_python_cannot_read_is_refused(oldest: Python) -> None:
+    """fnmatch of Python 3.9 raises over a range that goes backwards; later ones match nothing."""
+    env = {"PY_UNSHARE_ONLY": "[z-a]"}
+    done = oldest.run("print('user code')", unshare="user", env=env)
+    if oldest.version >= (3, 10):
+        assert done.ok() == "user code\n"
+    else:
+        assert (done.status, done.stdout) == (125, "")
+        assert "what: PY_UNSHARE_ONLY: '[z-a]' is no glob pattern: bad character" in done.stderr
+
+
 def test_without_the_list_it_means_nothing(newest: Python) -> None:
     code = "import sys; print([name for name in sys.modules if 'unshare' in name])"
     told = newest.run(code, env={"PY_UNSHARE_ONLY": ""}).ok()

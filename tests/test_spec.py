@@ -98,6 +98,7 @@ GOOD = [
         "net=pasta,publish=127.0.0.1:53:53/udp,publish=127.0.0.1:53:53/tcp",
     ),
     ("net,addr=10.0.0.1/8,addr=fd00:0::1/64", "net=lo,addr=10.0.0.1/8,addr=fd00::1/64"),
+    ("net,addr=240.0.0.1/8,addr=ff::1/64", "net=lo,addr=240.0.0.1/8,addr=ff::1/64"),
     ("proc", "mount=private,proc"),
     ("proc=fresh", "mount=private,proc"),
     ("proc=keep", "proc=keep"),
@@ -234,6 +235,7 @@ BAD = [
     ("net=pasta,publish=1:2/", "publish='1:2/'", "[/udp]"),
     ("net=pasta,publish=localhost:1:2", "publish='localhost:1:2'", "no IPv4 address"),
     ("net=pasta,publish=::1:1:2", "publish='::1:1:2'", "such as 8080:80"),
+    ("net=pasta,publish=:1:2", "publish=':1:2'", "no IPv4 address"),
     ("net=pasta,publish=[::g]:1:2", "publish='[::g]:1:2'", "no IPv6 address"),
     ("net=pasta,publish=::1]:1:2", "publish='::1]:1:2'", "no IPv6 address"),
     ("addr=10.0.0.1/8", "addr", "add net"),
@@ -242,6 +244,11 @@ BAD = [
     ("net,addr=10.0.0.1", "addr='10.0.0.1'", "ADDRESS/PREFIX"),
     ("net,addr=10.0.0.1/33", "addr='10.0.0.1/33'", "out of range"),
     ("net,addr=10.0.0.256/8", "addr='10.0.0.256/8'", "no IPv4 or IPv6 address"),
+    ("net,addr=0.0.0.0/0", "addr='0.0.0.0/0'", "no interface can have the address 0.0.0.0"),
+    ("net,addr=0:0::/0", "addr='0:0::/0'", "no interface can have the address ::"),
+    ("net,addr=224.0.0.1/8", "addr='224.0.0.1/8'", "no interface can have the address 224.0.0.1"),
+    ("net,addr=239.1.1.1/32", "addr='239.1.1.1/32'", "no interface can have"),
+    ("net,addr=ff02::1/64", "addr='ff02::1/64'", "no interface can have the address ff02::1"),
     ("net,addr=::1%lo/64", "addr='::1%lo/64'", "no IPv4 or IPv6 address"),
     ("proc=", "proc=''", "expected fresh or keep"),
     ("proc=fersh", "proc='fersh'", "did you mean fresh?"),
@@ -383,9 +390,10 @@ ranges = st.builds(
     ids.filter(lambda each: len(each) < 10),
     st.integers(1, 10),
 )
-addresses = st.one_of(
-    st.ip_addresses(v=4).map(str),
-    st.ip_addresses(v=6).map(str),
+addresses = (
+    st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6))
+    .filter(lambda address: not address.is_multicast and not address.is_unspecified)
+    .map(str)
 )
 
 

@@ -762,6 +762,19 @@ def test_what_unshare_boot_writes_for_itself_is_no_list(newest: Python) -> None:
     assert newest.run("print('user code')", unshare="=started-over x").status == 125
 
 
+@pytest.mark.parametrize("pid", ["²", 5000 * "9"])
+def test_nor_is_it_inside_with_a_number_that_is_no_process(newest: Python, pid: str) -> None:
+    """Both are digits, and of neither int() makes a number."""
+    code = f"""
+import os, subprocess, sys
+env = {{**os.environ, "PY_UNSHARE": "=started-over {pid} 0 python"}}
+print(subprocess.run([sys.executable, "-c", ""], env=env).returncode)
+"""
+    done = newest.run(code, unshare="user")
+    assert "fault of unshare-boot" not in done.stderr
+    assert done.ok() == "0\n"
+
+
 def test_a_child_of_an_early_pth_file(own: Python) -> None:
     """It is started once more in the last interpreter: inside, and left as it is."""
     (own.site_packages / "a_child.pth").write_text(

@@ -24,7 +24,7 @@ from errno import (
 from .join import FLAGS
 from .machine import CAP_SETFCAP, MOUNT_CALLS, Machine
 from .namespaces import CLONE_NEWUSER, FILES, NAMESPACES, Plan
-from .spec import show
+from .spec import MAX_OFFSET, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -549,7 +549,7 @@ def masked(case: Case) -> "Finding":
 
 
 def clock(case: Case) -> "Finding":
-    """No clock can go below zero: time_namespaces(7), ERANGE."""
+    """No clock can go below zero, or beyond its end: time_namespaces(7), ERANGE."""
     if case.errno != ERANGE or "timens_offsets" not in case.call:
         return None
     from time import CLOCK_BOOTTIME, CLOCK_MONOTONIC, clock_gettime
@@ -561,6 +561,11 @@ def clock(case: Case) -> "Finding":
             return (
                 f"the {name} clock stands at {now} seconds, and cannot go below 0",
                 f"{name}=-{now} at the most",
+            )
+        if offset is not None and offset >= (MAX_OFFSET - now) * 10**9:
+            return (
+                f"the {name} clock stands at {now} seconds, and cannot go beyond {MAX_OFFSET}",
+                f"{name}=+{MAX_OFFSET - now} at the most",
             )
     return None
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .namespaces import Plan
 
 OBVIOUS = (ENOENT, EEXIST, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)
+LONGEST = 2000  # characters of one line
 UNKNOWN = "none of the known causes was found on this machine"
 PROJECT = "https://github.com/unshare-boot/unshare-boot/issues"
 
@@ -141,7 +142,12 @@ def _broken(error: "ImportError | SyntaxError | EOFError") -> "tuple[str, str]":
 
 
 def _one_line(words: str) -> str:
-    """Return words without what would move a terminal's cursor."""
+    """Return words without what would move a terminal's cursor, and without an endless path.
+
+    What is left out is in the middle: the reason stands at the end.
+    """
+    if len(words) > LONGEST:
+        words = f"{words[: LONGEST - 500]}...{words[-500:]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
 
 

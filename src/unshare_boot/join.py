@@ -59,6 +59,8 @@ def join(plan: Plan) -> None:
         start = "."
     unshare(0, "CLONE_THREAD")  # fails in a process with threads: they would stay where they are
     opened: dict[str, int] = {}
+    # The /proc of a mount namespace that is joined can be one that does not show this process.
+    proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in wanted:
             opened[name] = _open(name, getattr(plan, name))
@@ -66,15 +68,14 @@ def join(plan: Plan) -> None:
         if "user" in opened:
             user = os.fstat(opened["user"]).st_ino
             for name in list(todo):
-                # /proc can be another one from there on, so that mount waits where it may.
-                waits = name == "mount" and _related(opened[name], NS_GET_USERNS) == user
-                if not waits and _enter(plan, name, opened[name], try_only=True):
+                if _enter(plan, name, opened[name], proc, try_only=True):
                     todo.remove(name)
-            if user != os.stat("/proc/self/ns/user").st_ino:  # which setns(2) refuses to enter
-                _enter_user(plan, opened["user"])
+            if user != _own_user(proc):  # which setns(2) refuses to enter
+                _enter_user(plan, opened["user"], proc)
         for name in todo:
-            _enter(plan, name, opened[name])
+            _enter(plan, name, opened[name], proc)
     finally:
+        os.close(proc)
         for descriptor in opened.values():
             os.close(descriptor)
     if "mount" in opened:
@@ -122,7 +123,12 @@ def _open(name: str, path: str) -> int:
     return descriptor
 
 
-def _enter(plan: Plan, name: str, descriptor: int, try_only: bool = False) -> bool:
+def _own_user(proc: int) -> int:
+    """Return the inode of this process's user namespace; ``proc`` is /proc/self."""
+    return os.stat("ns/user", dir_fd=proc).st_ino
+
+
+def _enter(plan: Plan, name: str, descriptor: int, proc: int, try_only: bool = False) -> bool:
     """Return whether it was joined; not having the right to is no error if it is only tried."""
     try:
         call("setns", descriptor, FLAGS[name], what=f"setns({getattr(plan, name)})")
@@ -130,20 +136,19 @@ def _enter(plan: Plan, name: str, descriptor: int, try_only: bool = False) -> bo
         if error.errno != EPERM:
             raise failed(_item(plan, name), error) from error
         if not try_only:
-            raise UnshareError(
-                EPERM, _why_not(plan, name, descriptor), _item(plan, name)
-            ) from error
+            reason = _why_not(plan, name, descriptor, proc)
+            raise UnshareError(EPERM, reason, _item(plan, name)) from error
         return False
     return True
 
 
-def _why_not(plan: Plan, name: str, descriptor: int) -> str:
+def _why_not(plan: Plan, name: str, descriptor: int, proc: int) -> str:
     """Say whose right to join a namespace it is; the kernel wants CAP_SYS_ADMIN there."""
     owner = _related(descriptor, NS_GET_USERNS if name != "user" else NS_GET_PARENT)
     path = getattr(plan, name)
     if name == "user" or owner is None:
         return "only its owner, and root outside of it, may join this namespace"
-    if owner == os.stat("/proc/self/ns/user").st_ino:
+    if owner == _own_user(proc):
         return "it belongs to the user namespace that this process is in: only root there may join"
     where = path.rpartition("/")[0] if path[:6] == "/proc/" else "/proc/PID/ns"
     return f"it belongs to another user namespace: join that with it, user={where}/user"
@@ -161,7 +166,7 @@ def _related(descriptor: int, request: int) -> "int | None":
         os.close(related)
 
 
-def _enter_user(plan: Plan, descriptor: int) -> None:
+def _enter_user(plan: Plan, descriptor: int, proc: int) -> None:
     """Join the user namespace, and become its root where it has no id for this process.
 
     The kernel makes a process that changes its credentials not dumpable until its next execve(2).
@@ -169,11 +174,11 @@ def _enter_user(plan: Plan, descriptor: int) -> None:
     """
     dumpable = call("prctl", PR_GET_DUMPABLE, 0, 0, 0, 0, what="prctl(PR_GET_DUMPABLE)")
     before = {"gid": os.getegid(), "uid": os.geteuid()}
-    below = _related(descriptor, NS_GET_PARENT) == os.stat("/proc/self/ns/user").st_ino
-    _enter(plan, "user", descriptor)
+    below = _related(descriptor, NS_GET_PARENT) == _own_user(proc)
+    _enter(plan, "user", descriptor, proc)
     try:
         for kind, current in (("gid", os.getegid()), ("uid", os.geteuid())):
-            ranges = _read_map(kind)
+            ranges = _read_map(kind, proc)
             if below:  # the outer numbers of the map are the ones that were ours
                 mapped = _has([(outer, count) for _, outer, count in ranges], before[kind])
             else:
@@ -202,8 +207,9 @@ def _has(ranges: "list[tuple[int, int]]", number: int) -> bool:
     return any(first <= number < first + count for first, count in ranges)
 
 
-def _read_map(kind: str) -> "list[tuple[int, int, int]]":
-    with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+def _read_map(kind: str, proc: int) -> "list[tuple[int, int, int]]":
+    descriptor = os.open(f"{kind}_map", os.O_RDONLY | os.O_CLOEXEC, dir_fd=proc)
+    with open(descriptor, encoding="ascii") as file:
         lines = [line.split() for line in file]
     return [(int(inner), int(outer), int(count)) for inner, outer, count in lines]
 

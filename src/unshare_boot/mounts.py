@@ -177,10 +177,6 @@ def _ro(plan: Plan, start: str, path: str) -> str:
 def _overlay(plan: Plan, start: str, path: str) -> str:
     """overlayfs: DIR below, above it a tmpfs that is detached once the overlay holds it."""
     target = _directory(plan, start, path)
-    below = [point for point, _ in _mounts_below(target) if point != target]
-    if below:
-        reason = f"{below[0]!r} is mounted below it, and an overlay has one file system underneath"
-        raise UnshareError(EINVAL, reason)
     if plan.user == "none":
         raise UnshareError(EINVAL, "with user=none there is no id yet that could own a change")
     lower = os.stat(target)
@@ -188,6 +184,11 @@ def _overlay(plan: Plan, start: str, path: str) -> str:
     bottom = os.open(target, O_PATH | os.O_CLOEXEC)
     descriptors = [bottom]
     try:
+        below = _mounts_below(target, _mount_of(bottom))
+        if below:
+            point = below[0][0]
+            reason = f"{point!r} is mounted below it, and an overlay has one file system underneath"
+            raise UnshareError(EINVAL, reason)
         mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
         try:
             top = os.open(target, O_PATH | os.O_CLOEXEC)
@@ -273,8 +274,9 @@ def _covered(plan: Plan, start: str, path: str) -> str:
     target = _existing(start, path)
     if target == "/":
         raise UnshareError(EINVAL, "the root directory cannot be covered: name those below it")
-    if plan.user is None and plan.mount in ("shared", "unchanged"):
-        # In a new user namespace shared mounts have turned into slaves: nothing gets out.
+    if plan.mount in ("shared", "unchanged") and (plan.user is None or plan.user[:1] == "/"):
+        # In a new user namespace shared mounts have turned into slaves: nothing gets out. One that
+        # was joined can be the one that the mounts outside belong to.
         reason = f"with mount={plan.mount} this could appear outside: write mount or mount=slave"
         raise UnshareError(EINVAL, reason)
     return target
@@ -287,8 +289,20 @@ def _directory(plan: Plan, start: str, path: str) -> str:
     return target
 
 
-def _mounts_below(top: str) -> "list[tuple[str, int]]":
-    """Return the mount points at and below a directory, each with its flags that are locked."""
+def _mount_of(descriptor: int) -> bytes:
+    """Return the number that mountinfo has for the mount that an open file is in."""
+    with open(f"/proc/self/fdinfo/{descriptor}", "rb") as file:
+        return next(line.split()[1] for line in file if line.startswith(b"mnt_id:"))
+
+
+def _mounts_below(top: str, on: bytes = b"") -> "list[tuple[str, int]]":
+    """Return the mount points at and below a directory, each with its flags that are locked.
+
+    Args:
+        top: the directory.
+        on: the number of a mount: leave out what is not mounted on that one itself, such as what
+            was below the directory until something covered it.
+    """
     found = []
     prefix = os.fsencode(top.rstrip("/") + "/")
     with open("/proc/self/mountinfo", "rb") as file:
@@ -298,7 +312,7 @@ def _mounts_below(top: str) -> "list[tuple[str, int]]":
             for code, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n")):
                 point = point.replace(code, plain)
             point = point.replace(b"\\134", b"\\")
-            if (point + b"/").startswith(prefix):
+            if (point + b"/").startswith(prefix) and on in (b"", fields[1]):
                 flags = sum(LOCKED.get(word, 0) for word in fields[5].split(b","))
                 found.append((os.fsdecode(point), flags))
     return found

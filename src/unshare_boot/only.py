@@ -3,6 +3,10 @@
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .errors import UnshareError
+
 
 def meant(patterns: str) -> bool:
     """Tell whether the program that is starting is one of those to isolate.
@@ -12,16 +16,12 @@ def meant(patterns: str) -> bool:
             ``-m`` runs; each may be a glob pattern, as in fnmatch(3).
 
     Raises:
-        UnshareError: a name is empty (EINVAL), which would silently match no program.
+        UnshareError: a name is empty, which would silently match no program, or this Python cannot
+            make sense of a glob pattern (EINVAL).
     """
     names = [pattern.strip(" \t") for pattern in patterns.split(",")]
     if "" in names:
-        from errno import EINVAL
-
-        from .errors import UnshareError
-
-        reason = "has an empty name: name programs, such as pytest,manage.py, or unset it"
-        raise UnshareError(EINVAL, reason, "PY_UNSHARE_ONLY")
+        raise _bad("has an empty name: name programs, such as pytest,manage.py, or unset it")
     starting = program()
     if starting in names:
         return True
@@ -29,8 +29,23 @@ def meant(patterns: str) -> bool:
     if not globs:
         return False
     from fnmatch import fnmatchcase
+    from re import error
 
-    return any(fnmatchcase(starting, name) for name in globs)
+    for name in globs:
+        try:
+            if fnmatchcase(starting, name):
+                return True
+        except error as reason:  # [z-a], up to Python 3.9
+            raise _bad(f"{name!r} is no glob pattern: {reason}") from None
+    return False
+
+
+def _bad(reason: str) -> "UnshareError":
+    from errno import EINVAL
+
+    from .errors import UnshareError
+
+    return UnshareError(EINVAL, reason, "PY_UNSHARE_ONLY")
 
 
 def program() -> str:

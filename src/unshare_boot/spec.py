@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     Read = Callable[[Plan, str, Optional[str]], None]
 
 MAX_ID = 2**32 - 2  # (uid_t)-1 means "no id" to the kernel
+MULTICAST_4 = tuple(map(str, range(224, 240)))  # how its addresses begin; those of IPv6 with ff
 MAX_HOSTNAME = 64  # bytes: HOST_NAME_MAX, gethostname(2)
 MAX_OFFSET = 2**63 // 10**9 // 2  # seconds: the kernel's KTIME_SEC_MAX / 2, time_namespaces(7)
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}  # seconds
 OUTBOUND = ("pasta", "slirp4netns")
+REPEATABLE = ("map_users", "map_groups", "publish", "addr", "operations")
 
 
 def parse(text: str) -> "Plan | None":
@@ -45,7 +47,7 @@ def parse(text: str) -> "Plan | None":
 
 
 def read(plan: Plan, name: str, value: "str | None") -> None:
-    """Put one item into a plan that is being built.
+    """Put one item into a plan that is being built; `check_together` completes it.
 
     Args:
         plan: the plan so far.
@@ -67,6 +69,9 @@ def check_together(plan: Plan) -> None:
     Raises:
         UnshareError: two items cannot both be had (EINVAL).
     """
+    for field in REPEATABLE:
+        if field in vars(plan):
+            setattr(plan, field, tuple(getattr(plan, field).values()))
     joined = [name for name in NAMESPACES if (getattr(plan, name) or "")[:1] == "/"]
     for item, given, needs, but in (
         ("map-users", plan.map_users, "user", ("none", "all")),
@@ -203,10 +208,7 @@ def _map_ids(plan: Plan, name: str, value: "str | None") -> None:
     for first in (inner, outer):
         if first.isdigit() and int(first) + count - 1 > MAX_ID:
             raise _bad(name, value, f"the range ends after the last id, {MAX_ID}")
-    if name == "map-users":
-        plan.map_users += ((inner, outer, count),)
-    else:
-        plan.map_groups += ((inner, outer, count),)
+    _add(plan, "map_users" if name == "map-users" else "map_groups", (inner, outer, count))
 
 
 def _setgroups(plan: Plan, name: str, value: "str | None") -> None:
@@ -221,19 +223,19 @@ def _publish(plan: Plan, name: str, value: "str | None") -> None:
     ports, slash, protocol = (value or "").partition("/")
     address, colon, rest = ports.rpartition("]:")  # [::1]:8080:80
     numbers = rest.split(":")
-    if not colon and len(numbers) == 3:  # 127.0.0.1:8080:80
-        address = numbers.pop(0)
+    if not colon:
+        address = numbers.pop(0) if len(numbers) == 3 else "127.0.0.1"  # 127.0.0.1:8080:80
     if len(numbers) != 2 or (slash and protocol not in ("tcp", "udp")):
         raise _bad(name, value, "expected [ADDR:]HOST:INSIDE[/udp], such as 8080:80")
     if colon:
         address = f"[{_ip(name, value, address[1:] if address[:1] == '[' else '', (6,))}]"
     else:
-        address = _ip(name, value, address or "127.0.0.1", (4,))
+        address = _ip(name, value, address, (4,))
     host, inside = (_number(name, value, number, 1, 65535) for number in numbers)
     protocol = protocol or "tcp"
-    if any((address, host, protocol) == (a, h, p) for a, h, _, p in plan.publish):
+    outer = address, host, protocol
+    if not _add(plan, "publish", (address, host, inside, protocol), key=outer):
         raise _bad(name, value, "this port of the host is given twice")
-    plan.publish += ((address, host, inside, protocol),)
 
 
 def _addr(plan: Plan, name: str, value: "str | None") -> None:
@@ -241,10 +243,13 @@ def _addr(plan: Plan, name: str, value: "str | None") -> None:
     if not slash:
         raise _bad(name, value, "expected ADDRESS/PREFIX, such as 10.0.0.1/8")
     address = _ip(name, value, text, (4, 6))
+    first = address.replace(".", ":").partition(":")[0]
+    multicast = first in MULTICAST_4 or (len(first) == 4 and first[:2] == "ff")
+    if multicast or address in ("0.0.0.0", "::"):  # the kernel takes 0.0.0.0, and does nothing
+        raise _bad(name, value, f"no interface can have the address {address}")
     bits = _number(name, value, prefix, 0, 128 if ":" in address else 32)
-    if any(other.partition("/")[0] == address for other in plan.addr):
+    if not _add(plan, "addr", f"{address}/{bits}", key=address):
         raise _bad(name, value, "given twice")
-    plan.addr += (f"{address}/{bits}",)
 
 
 def _proc(plan: Plan, name: str, value: "str | None") -> None:
@@ -254,28 +259,27 @@ def _proc(plan: Plan, name: str, value: "str | None") -> None:
     if word == "keep":
         plan.keep_proc = True
     else:
-        plan.operations += (("proc",),)
+        _add(plan, "operations", ("proc",), key=("proc",))
 
 
 def _sys(plan: Plan, name: str, value: "str | None") -> None:
     if value is not None:
         raise _bad(name, value, "takes no value")
-    if ("sys",) in plan.operations:
+    if not _add(plan, "operations", ("sys",), key=("sys",)):
         raise _bad(name, value, "given twice")
-    plan.operations += (("sys",),)
 
 
 def _directory(plan: Plan, name: str, value: "str | None") -> None:
     if not value:
         raise _bad(name, value, f"expected {name}=DIR")
-    plan.operations += ((name, _unescape(name, value)),)
+    _add(plan, "operations", (name, _unescape(name, value)))
 
 
 def _bind(plan: Plan, name: str, value: "str | None") -> None:
     paths = split(value or "", ":")
     if len(paths) != 2 or not all(paths):
         raise _bad(name, value, "expected SRC:DST (a colon inside a path is written \\:)")
-    plan.operations += ((name, _unescape(name, paths[0]), _unescape(name, paths[1])),)
+    _add(plan, "operations", (name, _unescape(name, paths[0]), _unescape(name, paths[1])))
 
 
 READERS: "dict[str, Read]" = {
@@ -308,6 +312,19 @@ def _once(plan: Plan, name: str, value: object) -> None:
     if getattr(plan, name) is not None:
         raise _bad(name, None, "given twice")
     setattr(plan, name, value)
+
+
+def _add(plan: Plan, field: str, value: object, key: object = None) -> bool:
+    """Add to a field that holds several; return false where there is one with that key already.
+
+    Until the plan is complete the field is a dict: looking through a tuple, or copying it, for each
+    of the ten thousand that a list has room for takes seconds.
+    """
+    values = vars(plan).setdefault(field, {})
+    if key in values:
+        return False
+    values[len(values) if key is None else key] = value
+    return True
 
 
 def _word(name: str, value: "str | None", words: "tuple[str, ...]") -> str:

@@ -163,7 +163,7 @@ def arrive(text: str) -> None:
     pid, carried, comm = (text[len(ARRIVED) :] + "  ").split(" ", 2)
     if not pid.isdigit() or not holding():
         raise UnshareError(EINVAL, "what unshare-boot writes for itself is no list")
-    if int(pid) != os.getpid():  # a child that a .pth file started before ours had its turn
+    if pid != str(os.getpid()):  # a child that a .pth file started before ours had its turn
         return
     if carried == "1":
         from .capabilities import set_down
