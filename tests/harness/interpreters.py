@@ -170,16 +170,11 @@ def copy(interpreter: Interpreter, target: Path) -> Path:
         if source.is_symlink():
             continue
         for directory in source.glob(wanted):
-            shutil.copytree(
-                directory,
-                target / part / directory.name,
-                symlinks=True,
-                ignore=shutil.ignore_patterns("site-packages", "test", "config-*"),
-                copy_function=_link,
-            )
+            left_out = ("site-packages", "test", "config-*")
+            copy_tree(directory, target / part / directory.name, *left_out)
         for library in source.glob("libpython*.so*"):
             shutil.copy2(library, target / part / library.name)
-    for directory in [target, *(path for path in target.rglob("*") if path.is_dir())]:
+    for directory in (target, *target.iterdir()):
         directory.chmod(0o755)
 
     executable = target / "bin" / interpreter.executable.name
@@ -194,6 +189,25 @@ def copy(interpreter: Interpreter, target: Path) -> Path:
             [patchelf, "--force-rpath", "--set-rpath", target / "lib", executable]
         )
     return executable
+
+
+def copy_tree(source: Path, target: Path, *ignore: str) -> None:
+    """Copy a directory to where everybody can read it, as hard links where that can be.
+
+    Args:
+        source: the directory.
+        target: not there yet.
+        ignore: patterns of names to leave out.
+    """
+    shutil.copytree(
+        source,
+        target,
+        symlinks=True,
+        ignore=shutil.ignore_patterns(*ignore),
+        copy_function=_link,
+    )
+    for directory in [target, *(path for path in target.rglob("*") if path.is_dir())]:
+        directory.chmod(0o755)
 
 
 def _link(source: str, target: str) -> None:

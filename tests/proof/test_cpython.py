@@ -1,0 +1,161 @@
+"""CPython's own regression tests: isolated and not, the same outcomes.
+
+docs/cpython-tests.md lists the differences and the reason of each, and this reads it from there: a
+difference that is not on the page fails, and so does a line of the page that is none any more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+from conftest import SESSION
+
+from harness import Interpreter, Python, Session, namespaces
+from harness.session import PROJECT
+from proof import cpython
+from proof.cpython import Result, Row
+from proof.plugin import Tally, Watch
+
+LISTS = ("user=current,net", "user,net,mount", "user,pid")
+ATTEMPTS = 3  # at tests whose outcomes differ, before they count
+
+# Those that have to do with processes, signals, terminals, sockets, files, users, the start of an
+# interpreter; in the order of their time, so that no worker waits for another one at the end.
+NAMES = """
+test_multiprocessing_spawn test_multiprocessing_forkserver test_multiprocessing_fork test_asyncio
+test_concurrent_futures test_regrtest test_compileall test_venv test_interpreters test_socket
+test_ssl test_zipimport test_pathlib test_subprocess test_io test_threading test_signal test_pdb
+test_multiprocessing_main_handling test_selectors test_logging test_os test_faulthandler
+test_tarfile test_unittest test_ftplib test_imaplib test_cmd_line test_cmd_line_script test_ctypes
+test_mailbox test_poplib test_support test_audit test_builtin test_import test_sys test_fork1
+test_c_locale_coercion test_threadsignals test_wait3 test_wait4 test_httpservers test_shutil
+test_urllib2_localnet test_tracemalloc test_asyncore test_asynchat test_tempfile test_utf8_mode
+test_urllib test_urllib2 test_warnings test_file_eintr test_glob test_runpy test_perf_profiler
+test_profiling test_remote_pdb test_httplib test_readline test_fcntl test_smtplib test_smtpd
+test_nntplib test_telnetlib test_thread test_time test_site test_select test_py_compile test_poll
+test_posix test_curses test_threading_local test_xmlrpc test_docxmlrpc test_script_helper
+test_wsgiref test_robotparser test_epoll test_termios test_tty test_ioctl test_atexit test_mmap
+test_platform test_posixpath test_external_inspection test_ensurepip test_embed test_uuid
+test_popen test_openpty test_sysconfig test_syslog test_resource test_getpass test_file test_fileio
+test_pty test_genericpath test_socketserver test_timeout test_eintr test_pwd test_grp test_crypt
+test_netrc test_spwd test_stat test_gdb test_repl test_pyrepl test__xxsubinterpreters
+"""
+FILES = NAMES.split()
+
+# Those that CI runs: telling, and quick.
+QUICK = ["test_os"]
+
+ROWS = cpython.explained(PROJECT / "docs" / "cpython-tests.md")
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of tests, and the interpreter that it came with."""
+
+    file: str
+    interpreter: Interpreter
+
+    def __str__(self) -> str:
+        return f"{self.file}-{self.interpreter.name}"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "part" not in metafunc.fixturenames:
+        return
+    full = metafunc.config.getoption("--full")
+    found = [each for each in metafunc.config.stash[SESSION].found if cpython.suite(each)]
+    parts = [
+        Part(file, interpreter)
+        for file in (FILES if full else QUICK)
+        for interpreter in (found if full else found[-1:])
+        if cpython.has(interpreter, file)
+    ]
+    metafunc.parametrize("part", parts, ids=str)
+
+
+def test_the_same_outcomes(part: Part, session: Session, tally: Tally, watch: Watch) -> None:
+    python = cpython.supplied(session, part.interpreter)
+    here = namespaces("self")
+    plain = cpython.run(session, python, part.file)
+    assert plain.namespaces == here, plain.finished
+    problems = []
+    for unshare in LISTS:
+        # With pid nothing may be left; otherwise that is the tests' own affair.
+        env = watch.env if "pid" in unshare else {}
+        inside = cpython.run(session, python, part.file, unshare, env=env)
+        names = {item.partition("=")[0].replace("mount", "mnt") for item in unshare.split(",")}
+        held = all(inside.namespaces.get(name, here[name]) != here[name] for name in names)
+        tally.case(started_unisolated=not held, what=f"{part} {unshare}", count=0)
+        tally.case(count=len(inside.outcomes))
+        problems += judged(session, python, part.file, unshare, plain, inside, tally)
+    assert not problems, "\n\n".join(problems)
+
+
+def judged(
+    session: Session,
+    python: Python,
+    file: str,
+    unshare: str,
+    plain: Result,
+    inside: Result,
+    tally: Tally,
+) -> list[str]:
+    """What is wrong: the differences that the page does not explain, and what it explains amiss."""
+    rows = [row for row in ROWS if row.applies(python.version, unshare)]
+    unexplained = set()
+    used = set()
+    for test in differing(plain, inside):
+        row = next((row for row in rows if fits(row, test, inside)), None)
+        if row:
+            used.add(row)
+        else:
+            unexplained.add(test)
+    problems = [
+        f"docs/cpython-tests.md: no difference with {unshare} on {python.name}: {row}"
+        for row in rows
+        if row not in used and any(map(row.names, inside.outcomes))
+    ]
+    for attempt in range(ATTEMPTS):
+        if not unexplained:
+            break
+        # What is about the whole file, or about a class, takes the whole file.
+        only = sorted(unexplained) if all(map(is_one, unexplained)) else ()
+        again = [cpython.run(session, python, file, how, only=only) for how in (None, unshare)]
+        steady = unexplained & differing(*again)
+        for test in unexplained - steady:
+            print(f"{test} differed once in {attempt + 1}")
+            tally.notes[f"flaky, {python.name} {unshare}"] = test
+        unexplained = steady
+        plain, inside = again
+    for test in sorted(unexplained):
+        outcomes = [side.outcomes.get(test, "none") for side in (plain, inside)]
+        said = [side.details(test) for side in (plain, inside) if not passed(side, test)]
+        problems.append(
+            f"{test} with {unshare} on {python.name}: {' -> '.join(outcomes)}\n" + "\n".join(said)
+        )
+    return problems
+
+
+def differing(plain: Result, inside: Result) -> set[str]:
+    """The tests that have not the same outcome on both sides."""
+    return {
+        test
+        for test in plain.outcomes.keys() | inside.outcomes.keys()
+        if plain.outcomes.get(test) != inside.outcomes.get(test)
+    }
+
+
+def fits(row: Row, test: str, inside: Result) -> bool:
+    """Whether a row explains what became of a test."""
+    return row.names(test) and row.inside == inside.outcomes.get(test, "none").partition(":")[0]
+
+
+def is_one(test: str) -> bool:
+    """Whether it is a test that can be run alone, and no file or class."""
+    return " " not in test and "." in test
+
+
+def passed(side: Result, test: str) -> bool:
+    """Whether there is nothing to tell of it."""
+    return side.outcomes.get(test, "none").partition(":")[0] in ("passed", "skipped", "ran", "none")
