@@ -41,9 +41,9 @@ for line in sys.stdin:
 
 @contextlib.contextmanager
 def terminal(
-    user: User, argv: list[str], unshare: str | None = None
+    user: User, argv: list[str], unshare: str | None = None, **variables: str
 ) -> Iterator[pexpect.spawn[str]]:
-    """Run a program as the leader of a session on a new pseudo-terminal."""
+    """Run a program as the leader of a session on a new pseudo-terminal, with more variables."""
 
     def become() -> None:
         if os.getuid() != user.uid:
@@ -52,6 +52,7 @@ def terminal(
             os.setuid(user.uid)
 
     env = {"PATH": SEARCH_PATH, "HOME": str(user.home), "LANG": "C.UTF-8", "TERM": "dumb"}
+    env.update(variables)
     if unshare:
         env["PY_UNSHARE"] = unshare
     child = pexpect.spawn(
