@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from harness import Python, Session
 from proof.plugin import Tally, Watch
-from proof.programs import WHERE, Running, equipped, running, until
+from proof.programs import DEADLINE, WHERE, Running, equipped, running, until
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 
 # A worker that is busy for a moment leaves the next request to another.
@@ -143,6 +144,24 @@ def test_gunicorn_reloads(
 
     argv = ["-m", "gunicorn", "--reload", "-k", "gthread", "-b", "127.0.0.1:{port}", "wsgi:app"]
     same_as_ever(scene, argv, real, place, watch, tally, full)
+
+
+def test_gunicorn_is_upgraded(real: Python, place: Path, watch: Watch, tally: Tally) -> None:
+    """On SIGUSR2 it starts another one of itself, which with `pid` cannot outlive it."""
+    argv = [str(real.venv / "bin" / "gunicorn"), "--pid", "pid"]
+    argv += ["-b", "127.0.0.1:{port}", "wsgi:app"]
+    for unshare in (None, "user,net,mount", "user,net,pid"):
+        with running(real, argv, unshare, watch, tally, cwd=place) as program:
+            first = pids(program.ask(1))
+            program.child.send_signal(signal.SIGUSR2)
+            program.ask(1, known=first)
+            program.child.send_signal(signal.SIGQUIT)
+            assert program.child.wait(DEADLINE) == 0
+            if unshare != "user,net,pid":
+                until(lambda: not (place / "pid.2").exists(), "the new one", program.log)
+                assert len(program.processes()) == 2
+                os.kill(int((place / "pid").read_text()), signal.SIGTERM)
+            until(lambda: not watch.processes(), "the end of the new one", program.log)
 
 
 def test_uvicorn(real: Python, place: Path, watch: Watch, tally: Tally, full: bool) -> None:
