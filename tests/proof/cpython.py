@@ -44,27 +44,28 @@ RAN = (0, 2, 3, 4, 5)
 
 _PROBLEM = re.compile(r"^(FAIL|ERROR): (\S+) \(([\w.]+)\)", re.MULTILINE)
 _SKIPPED = re.compile(r"^(\S+) skipped -- (.*)$", re.MULTILINE)
+_PROCESS = re.compile(r"@test_\d+_tmp")  # the name of a file, with the process id in it
 _WARNING = re.compile(r"^Warning -- (.*)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A difference that the page explains.
+    """A difference that the page explains; a line there has one of these for each of its patterns.
 
     Attributes:
-        patterns: of the tests' names, as fnmatch(3) has them, each from the module's name on.
+        pattern: of the tests' names from the module's on, as fnmatch(3) has it.
         items: those of PY_UNSHARE that make the difference; one of them is in the list.
         versions: "all", "3.12", "3.12 or later", "3.9 to 3.11".
         inside: the outcome: passed, failed, error, skipped.
     """
 
-    patterns: tuple[str, ...]
+    pattern: str
     items: tuple[str, ...]
     versions: str
     inside: str
 
     def __str__(self) -> str:
-        return f"| {' '.join(self.patterns)} | {', '.join(self.items)} | {self.versions} |"
+        return f"{self.pattern} | {', '.join(self.items)} | {self.versions} | {self.inside}"
 
     def applies(self, version: tuple[int, int], unshare: str) -> bool:
         """Whether it is about this version and this list."""
@@ -78,8 +79,9 @@ class Row:
 
     def names(self, test: str) -> bool:
         """Whether it is about this test."""
-        forms = [form for pattern in self.patterns for form in (pattern, f"*.{pattern}")]
-        return any(fnmatch.fnmatchcase(test, form) for form in forms)
+        return fnmatch.fnmatchcase(test, self.pattern) or fnmatch.fnmatchcase(
+            test, f"*.{self.pattern}"
+        )
 
 
 def explained(page: Path) -> list[Row]:
@@ -87,10 +89,11 @@ def explained(page: Path) -> list[Row]:
     found = []
     for line in page.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
-        if line.startswith("| `test_") and len(cells) == 5:
+        if line.startswith("| `test_"):
             names, items, versions, inside, _ = cells
-            patterns = tuple(re.findall("`([^`]+)`", names))
-            found.append(Row(patterns, tuple(re.findall("`([^`]+)`", items)), versions, inside))
+            for pattern in re.findall("`([^`]+)`", names):
+                row = Row(pattern, tuple(re.findall("`([^`]+)`", items)), versions, inside)
+                found.append(row)
     return found
 
 
@@ -115,8 +118,14 @@ class Result:
         for part in self.finished.stdout.split("=" * 70)[1:]:
             head = part.lstrip().partition("\n")[0]
             if f": {method} (" in head and place in head:
-                return part.strip()[-1500:]
+                return "\n".join(part.split("-" * 70)[:2]).strip()[-1500:]
         return self.finished.stderr[-1500:]
+
+
+def kind(item: str) -> str:
+    """The name in /proc/self/ns of the namespace that an item makes, or "" if it makes none."""
+    name = item.partition("=")[0]
+    return {"mount": "mnt", "caps": ""}.get(name, name)
 
 
 def suite(interpreter: Interpreter) -> Path | None:
@@ -192,7 +201,7 @@ def run(
             preexec_fn=take,
         )
     found = {
-        name: outcome.replace(str(workdir), "WORKDIR")
+        name: _PROCESS.sub("@test_N_tmp", outcome.replace(str(workdir), "WORKDIR"))
         for name, outcome in _outcomes(file, finished, report).items()
     }
     namespaces = ast.literal_eval(witness.read_text()) if witness.exists() else {}

@@ -6,12 +6,13 @@ difference that is not on the page fails, and so does a line of the page that is
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
 from conftest import SESSION
 
-from harness import Interpreter, Python, Session, namespaces
+from harness import Interpreter, Session, namespaces
 from harness.session import PROJECT
 from proof import cpython
 from proof.cpython import Result, Row
@@ -46,6 +47,9 @@ FILES = NAMES.split()
 # Those that CI runs: telling, and quick.
 QUICK = ["test_os"]
 
+# Those that see whether a file's permissions hold.
+PERMISSIONS = ["test_shutil", "test_tempfile", "test_import", "test_py_compile"]
+
 ROWS = cpython.explained(PROJECT / "docs" / "cpython-tests.md")
 
 
@@ -61,50 +65,69 @@ class Part:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "part" not in metafunc.fixturenames:
-        return
     full = metafunc.config.getoption("--full")
     found = [each for each in metafunc.config.stash[SESSION].found if cpython.suite(each)]
-    parts = [
-        Part(file, interpreter)
-        for file in (FILES if full else QUICK)
-        for interpreter in (found if full else found[-1:])
-        if cpython.has(interpreter, file)
-    ]
-    metafunc.parametrize("part", parts, ids=str)
+    ends = sorted({0, len(found) - 1}) if found else []
+    wanted = {
+        "part": (FILES, found) if full else (QUICK, found[-1:]),
+        "permissions": (PERMISSIONS, [found[each] for each in ends] if full else found[-1:]),
+    }
+    for name in wanted.keys() & set(metafunc.fixturenames):
+        files, interpreters = wanted[name]
+        parts = [
+            Part(file, interpreter)
+            for file in files
+            for interpreter in interpreters
+            if cpython.has(interpreter, file)
+        ]
+        metafunc.parametrize(name, parts, ids=str)
 
 
 def test_the_same_outcomes(part: Part, session: Session, tally: Tally, watch: Watch) -> None:
-    python = cpython.supplied(session, part.interpreter)
-    here = namespaces("self")
-    plain = cpython.run(session, python, part.file)
-    assert plain.namespaces == here, plain.finished
+    plain = ran(part, session)
     problems = []
     for unshare in LISTS:
         # With pid nothing may be left; otherwise that is the tests' own affair.
         env = watch.env if "pid" in unshare else {}
-        inside = cpython.run(session, python, part.file, unshare, env=env)
-        names = {item.partition("=")[0].replace("mount", "mnt") for item in unshare.split(",")}
-        held = all(inside.namespaces.get(name, here[name]) != here[name] for name in names)
-        tally.case(started_unisolated=not held, what=f"{part} {unshare}", count=0)
-        tally.case(count=len(inside.outcomes))
-        problems += judged(session, python, part.file, unshare, plain, inside, tally)
+        problems += compared(part, session, plain, unshare, ROWS, tally, env)
     assert not problems, "\n\n".join(problems)
 
 
-def judged(
+def test_only_capabilities_make_files_accessible(
+    permissions: Part, session: Session, tally: Tally
+) -> None:
+    plain = ran(permissions, session)
+    problems = compared(permissions, session, plain, "user=current,caps=none", [], tally, {})
+    assert not problems, "\n\n".join(problems)
+
+
+def ran(part: Part, session: Session, only: Collection[str] = ()) -> Result:
+    """What a file comes to outside."""
+    plain = cpython.run(session, cpython.supplied(session, part.interpreter), part.file, only=only)
+    assert plain.namespaces == namespaces("self"), plain.finished
+    return plain
+
+
+def compared(
+    part: Part,
     session: Session,
-    python: Python,
-    file: str,
-    unshare: str,
     plain: Result,
-    inside: Result,
+    unshare: str,
+    known: Sequence[Row],
     tally: Tally,
+    env: Mapping[str, str],
 ) -> list[str]:
     """What is wrong: the differences that the page does not explain, and what it explains amiss."""
-    rows = [row for row in ROWS if row.applies(python.version, unshare)]
-    unexplained = set()
-    used = set()
+    python = cpython.supplied(session, part.interpreter)
+    inside = cpython.run(session, python, part.file, unshare, env=env)
+    assert inside.namespaces, inside.finished
+    kinds = [cpython.kind(item) for item in unshare.split(",")]
+    held = all(inside.namespaces[kind] != plain.namespaces[kind] for kind in kinds if kind)
+    tally.case(started_unisolated=not held, what=f"{part} {unshare}", count=len(inside.outcomes))
+
+    where = f"with {unshare} on {python.name}"
+    rows = [row for row in known if row.applies(python.version, unshare)]
+    unexplained, used = set(), set()
     for test in differing(plain, inside):
         row = next((row for row in rows if fits(row, test, inside)), None)
         if row:
@@ -112,28 +135,25 @@ def judged(
         else:
             unexplained.add(test)
     problems = [
-        f"docs/cpython-tests.md: no difference with {unshare} on {python.name}: {row}"
+        f"docs/cpython-tests.md has a difference that is none {where}: {row}"
         for row in rows
         if row not in used and any(map(row.names, inside.outcomes))
     ]
-    for attempt in range(ATTEMPTS):
+    for _ in range(ATTEMPTS):
         if not unexplained:
             break
         # What is about the whole file, or about a class, takes the whole file.
         only = sorted(unexplained) if all(map(is_one, unexplained)) else ()
-        again = [cpython.run(session, python, file, how, only=only) for how in (None, unshare)]
-        steady = unexplained & differing(*again)
+        plain = ran(part, session, only)
+        inside = cpython.run(session, python, part.file, unshare, only=only)
+        steady = unexplained & differing(plain, inside)
         for test in unexplained - steady:
-            print(f"{test} differed once in {attempt + 1}")
-            tally.notes[f"flaky, {python.name} {unshare}"] = test
+            tally.notes[f"{test} {where}"] = "the same when it was run again"
         unexplained = steady
-        plain, inside = again
     for test in sorted(unexplained):
         outcomes = [side.outcomes.get(test, "none") for side in (plain, inside)]
-        said = [side.details(test) for side in (plain, inside) if not passed(side, test)]
-        problems.append(
-            f"{test} with {unshare} on {python.name}: {' -> '.join(outcomes)}\n" + "\n".join(said)
-        )
+        said = [side.details(test) for side in (plain, inside) if not fine(side, test)]
+        problems.append("\n".join([f"{test} {where}: {' -> '.join(outcomes)}", *said]))
     return problems
 
 
@@ -156,6 +176,6 @@ def is_one(test: str) -> bool:
     return " " not in test and "." in test
 
 
-def passed(side: Result, test: str) -> bool:
+def fine(side: Result, test: str) -> bool:
     """Whether there is nothing to tell of it."""
     return side.outcomes.get(test, "none").partition(":")[0] in ("passed", "skipped", "ran", "none")
