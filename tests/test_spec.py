@@ -99,6 +99,7 @@ GOOD = [
     ),
     ("net,addr=10.0.0.1/8,addr=fd00:0::1/64", "net=lo,addr=10.0.0.1/8,addr=fd00::1/64"),
     ("net,addr=240.0.0.1/8,addr=ff::1/64", "net=lo,addr=240.0.0.1/8,addr=ff::1/64"),
+    ("net,addr=224::1/64,addr=0.0.0.1/8", "net=lo,addr=224::1/64,addr=0.0.0.1/8"),
     ("proc", "mount=private,proc"),
     ("proc=fresh", "mount=private,proc"),
     ("proc=keep", "proc=keep"),

@@ -243,8 +243,8 @@ def _addr(plan: Plan, name: str, value: "str | None") -> None:
     if not slash:
         raise _bad(name, value, "expected ADDRESS/PREFIX, such as 10.0.0.1/8")
     address = _ip(name, value, text, (4, 6))
-    first = address.replace(".", ":").partition(":")[0]
-    multicast = first in MULTICAST_4 or (len(first) == 4 and first[:2] == "ff")
+    group = address.partition(":")[0]
+    multicast = address.partition(".")[0] in MULTICAST_4 or (len(group) == 4 and group[:2] == "ff")
     if multicast or address in ("0.0.0.0", "::"):  # the kernel takes 0.0.0.0, and does nothing
         raise _bad(name, value, f"no interface can have the address {address}")
     bits = _number(name, value, prefix, 0, 128 if ":" in address else 32)

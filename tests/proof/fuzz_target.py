@@ -1,87 +1,90 @@
-"""What atheris feeds with bytes: each variable of the environment, up to what is pure of a start.
+"""What atheris calls with bytes: those of the environment, through all that reads them.
 
-Run as a program: the arguments are those of libFuzzer. The first byte chooses the variable, the
-rest is its value. Whatever a variable holds, the answer is a plan, nothing to do, or UnshareError.
+Run by test_fuzz_bytes.py as a program of its own, with libFuzzer's options. An input is the values
+of the variables, with a NUL between them, which none of them can have. All of it happens inside
+namespaces that the process has entered, since what `startover.arrive` reads counts only there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from errno import EINVAL
 
 import atheris
 
-with atheris.instrument_imports(include=["unshare_boot"], enable_loader_override=False):
+with atheris.instrument_imports(include=["unshare_boot", "proof.grammar"]):
     import unshare_boot
-    from unshare_boot import (
-        diagnosis,
-        errors,
-        inside,
-        namespaces,
-        only,
-        outbound,
-        rehearsal,
-        spec,
-        startover,
-    )
+    from proof.judge import check_refusal, judge
+    from unshare_boot import diagnosis, inside, only, outbound, rehearsal, spec, startover
+    from unshare_boot.errors import UnshareError
 
-VARIABLES = (
-    "PY_UNSHARE",
-    "PY_UNSHARE_ONLY",
-    "PY_UNSHARE_ON_ERROR",
-    "PY_UNSHARE_NET_OPTS",
-    "PY_UNSHARE_ACTIVE",
-    "=started-over ",
-)
+VARIABLES = ("ONLY", "ON_ERROR", "NET_OPTS", "ACTIVE", "VERBOSE")
+TRUE = b"@"  # in an input, it stands for what PY_UNSHARE_ACTIVE really is, and for the process id
 
 
 def one_input(data: bytes) -> None:
-    """Try one value of one variable."""
-    name = VARIABLES[data[0] % len(VARIABLES)] if data else VARIABLES[0]
-    value = os.fsdecode(data[1:].replace(b"\0", b"0"))
+    """Have one input read by everything.
+
+    Raises:
+        Exception: something was raised that is no refusal, or was not as it should be.
+    """
+    fields = data.replace(TRUE, TRUTH).split(b"\0", len(VARIABLES) + 1)
+    text = os.fsdecode(fields[0])
+    values = dict(zip(VARIABLES, [*map(os.fsdecode, fields[1:]), *len(VARIABLES) * [""]]))
+    arguments = os.fsdecode(fields[-1]).replace("\0", " ").split(" ")
+    for name, value in values.items():
+        os.environ[f"PY_UNSHARE_{name}"] = value
+
+    errors: list[BaseException] = []
+    judge(text)
+    with refusals(errors, ""):
+        spec.parse(text)
+    with refusals(errors, "PY_UNSHARE_ONLY"):
+        sys.argv, sys.orig_argv = arguments[-1:], ["python", *arguments]
+        assert isinstance(only.meant(values["ONLY"]), bool)
+    with refusals(errors, "PY_UNSHARE_ON_ERROR"):
+        if values["ON_ERROR"] != "warn":  # for which it would fork
+            assert rehearsal.may_be_had(text, values["ON_ERROR"])
+    with refusals(errors, "PY_UNSHARE_NET_OPTS"):
+        assert all(isinstance(option, str) for option in outbound._options())
+    holding = inside.holding()
+    assert set(holding.items()) <= set(HOLDING.items())
+    assert inside.active() == tuple(holding)
+    os.environ["PY_UNSHARE"] = text
+    with refusals(errors, ""):
+        startover.arrive(startover.ARRIVED + text)
+        assert holding, "went on where nothing holds"
+    assert "PY_UNSHARE" not in os.environ
+
+    number = len(data) % 40  # an errno, with what the bytes may tell of it
+    errors.append(UnshareError(number, values["ON_ERROR"], values["ONLY"], values["NET_OPTS"]))
+    errors.append(OSError(number, values["ACTIVE"], values["VERBOSE"]))
+    for error in errors if len(data) % 8 == 0 else errors[:-2]:
+        check_refusal(diagnosis.explain(text, error))
+        diagnosis._why(text, error, "")
+
+
+@contextlib.contextmanager
+def refusals(errors: list[BaseException], item: str) -> Iterator[None]:
+    """Take note of a refusal, the only thing that may be raised."""
+    refusal = None
     try:
-        if name == "PY_UNSHARE":
-            read(value)
-        elif name == "PY_UNSHARE_ONLY":
-            only.meant(value)
-        elif name == "PY_UNSHARE_ON_ERROR":
-            if value != "warn":  # which tries a list
-                rehearsal.may_be_had("off", value)
-        elif name == "PY_UNSHARE_NET_OPTS":
-            os.environ[name] = value
-            outbound._options()
-        elif name == "PY_UNSHARE_ACTIVE":
-            os.environ[name] = value
-            assert inside.active() == (), value
-        else:
-            os.environ["PY_UNSHARE"] = name + value
-            os.environ.pop("PY_UNSHARE_ACTIVE", None)
-            startover.arrive(name + value)
-            raise AssertionError("it has arrived from nowhere")
-    except errors.UnshareError as error:
-        if error.errno != EINVAL:
-            raise
-        check(diagnosis.explain(value, error))
-
-
-def read(text: str) -> None:
-    """Parse a list; what can be written down again means the same."""
-    plan = spec.parse(text)
-    plain = namespaces.plain_plan(text)
-    assert plain is None or plain == plan, (plain, plan)
-    if plan is not None:
-        again = spec.parse(str(plan))
-        assert again == plan, (str(again), str(plan))
-
-
-def check(message: bytes) -> None:
-    """What is said has an end, and nothing in it that a terminal would obey."""
-    assert len(message) < 8192, len(message)
-    assert all(line.isprintable() for line in message.decode().splitlines()), message
+        yield
+    except UnshareError as error:
+        refusal = error
+    if refusal:
+        assert refusal.errno == EINVAL and (not item or refusal.item == item), repr(refusal)
+        errors.append(refusal)
 
 
 if __name__ == "__main__":
-    assert unshare_boot.__version__
+    # Before libFuzzer starts a thread.
+    unshare_boot.unshare("user,net")
+    HOLDING = inside.holding()
+    TRUTH = os.environb[b"PY_UNSHARE_ACTIVE"]
+    assert HOLDING
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()

@@ -76,6 +76,7 @@ _publish = st.builds(
     st.sampled_from(["", "/tcp", "/udp"]),
 )
 _addr = st.one_of(
+    st.sampled_from(["224::1/64", "239::/8", "ff::1/8", "0.0.0.1/32", "223.255.255.255/0"]),
     st.builds("{}/{}".format, own4, st.integers(0, 32)),
     st.builds("{}/{}".format, own6, st.integers(0, 128)),
     st.builds("{0.exploded}/{1}".format, own6, st.integers(0, 128)).map(str.upper),
@@ -129,12 +130,18 @@ UNIQUE: dict[str, Callable[[str], object]] = {
 }
 
 
-def _written(name: str) -> Text:
-    return st.one_of(VALUES[name]).map(lambda value: name if value is None else f"{name}={value}")
+_FORMS = {name: st.one_of(forms) for name, forms in VALUES.items()}
 
 
-# One item of each name, as it is written. (To make a strategy costs more than to draw from it.)
-ITEMS = {name: _written(name) for name in FORMS}
+@st.composite
+def item(draw: Callable[..., Any], name: str) -> str:
+    """One item of that name, as it is written."""
+    value = draw(_FORMS[name])
+    return name if value is None else f"{name}={value}"
+
+
+# To make a strategy costs more than to draw from it.
+ITEMS = {name: item(name) for name in FORMS}
 _SEVERAL = {
     name: st.lists(
         ITEMS[name], min_size=1, max_size=3 if name in REPEATED else 1, unique_by=UNIQUE.get(name)
@@ -192,3 +199,17 @@ def disturbed(text: str, chance: random.Random) -> str:
 heaps = st.lists(st.one_of(*ITEMS.values(), anything(max_size=5)), min_size=1, max_size=6).map(
     ",".join
 )
+
+# Between them they have every item, and every form of value that has characters of its own.
+SAMPLES = [
+    "user=root,net=lo,mount=slave,uts=a-1.b,ipc,cgroup,pid,proc=keep",
+    "user=07:_apt,map-users=1:100:65536,map-groups=a:$b:3",
+    "user=1:x$,map-users=1:100:65536,map-groups=a:b.c:3,setgroups=allow",
+    "time=-1.5d,user=current",
+    "monotonic=+7w,boottime=0.000000001",
+    "net=pasta,publish=0.0.0.0:53:53/udp,publish=[::1]:8:9,addr=fd00::1/64,addr=10.0.0.1/8",
+    "tmpfs=/a\\,b,bind=/a\\:b:c\\\\,ro=.,overlay=/=,sys,proc",
+    "net=/run/netns/a,user=/proc/1/ns/user,caps=none",
+    "off",
+    " false ",
+]

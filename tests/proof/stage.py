@@ -84,13 +84,6 @@ class Stage:
         """Where the suite finds a path of the stage."""
         return Path(f"/proc/{self.pid}/root{path}")
 
-    def command(self, argv: list[str | Path], cwd: Path, as_root: bool | None = None) -> Any:
-        """A command line that runs another in the stage, as its user."""
-        user = self.user if as_root is None else (self.python.root if as_root else self.python.user)
-        ids = [f"--setuid={user.uid}", f"--setgid={user.gid}"]
-        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wdns={cwd}", *ids, "--"]
-        return [*enter, *argv]
-
     @contextlib.contextmanager
     def popen(
         self,
@@ -102,12 +95,22 @@ class Stage:
         python: Python | None = None,
         timeout: float = 60,
     ) -> Iterator[subprocess.Popen[str]]:
-        """Start the program with a list."""
-        directories: list[str | Path] = [self.tree / each for each in DIRECTORIES]
-        program = [(python or self.python).executable, "-I", "-c", PROGRAM, *directories]
+        """Start the program with a list, as the stage's user or as somebody else."""
+        user = self.user
+        if as_root is not None:
+            user = self.python.root if as_root else self.python.user
+        ids = [f"--setuid={user.uid}", f"--setgid={user.gid}"]
+        enter = ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", f"--wdns={cwd}", *ids, "--"]
+        directories = [self.tree / each for each in DIRECTORIES]
+        program: list[str | Path] = [
+            (python or self.python).executable,
+            "-I",
+            "-c",
+            PROGRAM,
+            *directories,
+        ]
         variables = {**env, **({} if text is None else {"PY_UNSHARE": text})}
-        argv = self.command(program, cwd, as_root)
-        with self.python.root.popen(argv, env=variables, timeout=timeout) as child:
+        with self.python.root.popen([*enter, *program], env=variables, timeout=timeout) as child:
             yield child
 
     @contextlib.contextmanager
@@ -140,13 +143,15 @@ def stage_of(python: Python, directory: Path, *, as_root: bool) -> Iterator[Stag
         as_root: whose processes the programs are, and whose the tree is.
     """
     require_root()
-    require_tool("newuidmap")
+    for tool in ("nsenter", "unshare", "newuidmap"):
+        require_tool(tool)
     owner = python.root if as_root else python.user
     tree = directory / "tree"
     tree.mkdir()
     uid, gid = python.user.uid, python.user.gid
     passwd = f"root:x:0:0::/:/bin/sh\ntess:x:{uid}:{gid}::/:/bin/sh\n"
     (directory / "passwd").write_text(passwd)
+    (directory / "group").write_text("root:x:0:\ndaemon:x:1:\n")
     for kind, granted in GRANTED.items():
         lines = [f"{name}:{first}:{n}" for name, ranges in granted.items() for first, n in ranges]
         # subuid(5): by name or by number, both are good.
@@ -155,7 +160,7 @@ def stage_of(python: Python, directory: Path, *, as_root: bool) -> Iterator[Stag
     script = f"""
         set -e
         mount --make-rshared /
-        for name in passwd subuid subgid; do
+        for name in passwd group subuid subgid; do
             mount --bind {directory}/$name /etc/$name
         done
         mount -t tmpfs -o mode=755 tmpfs {tree}

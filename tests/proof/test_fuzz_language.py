@@ -10,7 +10,6 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
-from errno import EINVAL
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,9 +18,11 @@ import pytest
 from hypothesis import strategies as st
 
 from proof.chance import examples
-from proof.grammar import FORMS, NAMESPACES, Wrong, comparable, items, understand
+from proof.grammar import FORMS, NAMESPACES, items
+from proof.judge import check_refusal, judge
 from proof.lists import (
     ITEMS,
+    SAMPLES,
     SPECIAL,
     VALUES,
     anything,
@@ -33,54 +34,8 @@ from proof.lists import (
 )
 from proof.plugin import Tally
 from unshare_boot import UnshareError, diagnosis
-from unshare_boot.namespaces import Plan, plain_plan
+from unshare_boot.namespaces import Plan
 from unshare_boot.spec import READERS, parse, unparse
-
-LONGEST_ERROR = 600  # characters
-LONGEST_REFUSAL = 4 * 2000 * 10  # bytes: four lines, all of it characters that have to be escaped
-
-
-def judge(text: str) -> Plan | None:
-    """Hold the parser against the grammar; the plan, or None for a list that is wrong or off."""
-    try:
-        meaning, wrong = understand(text), None
-    except Wrong as error:
-        meaning, wrong = None, error
-    plain = plain_plan(text)
-    refusal = None
-    try:
-        plan = parse(text)
-    except UnshareError as error:
-        refusal = error
-    if refusal:
-        assert wrong, f"{text!r} is a list, and was refused: {refusal}"
-        assert plain is None
-        check_error(refusal, wrong.names)
-        return None
-    assert not wrong, f"{text!r} is no list (for its {wrong.names}), and was understood"
-    if plan is None:
-        assert meaning is None and plain is None
-        return None
-    assert comparable(plan) == meaning
-    assert plain is None or plain == plan
-    assert parse(unparse(plan)) == plan
-    assert unparse(plan) == str(plan)
-    return plan
-
-
-def check_error(error: UnshareError, names: tuple[str, ...]) -> None:
-    """It blames one of these items, and is short and good to print."""
-    assert (error.errno, error.call) == (EINVAL, "")
-    assert error.strerror and error.item
-    assert str(error).isprintable() and len(str(error)) < LONGEST_ERROR
-    name = error.item.partition("=")[0]
-    if name in READERS:
-        assert name in names
-    else:
-        (unknown,) = names
-        assert unknown not in READERS
-        shown = error.item.removesuffix("...")
-        assert repr(unknown).startswith(shown[:-1]), (unknown, error.item)
 
 
 def size(full: bool, ci: int, all_of_it: int) -> int:
@@ -227,21 +182,6 @@ def test_a_character_or_two_wrong(pytestconfig: pytest.Config, full: bool, tally
     assert found[True] and found[False]
 
 
-# Between them they have every item, and every form of value that has characters of its own.
-SAMPLES = [
-    "user=root,net=lo,mount=slave,uts=a-1.b,ipc,cgroup,pid,proc=keep",
-    "user=07:_apt,map-users=1:100:65536,map-groups=a:$b:3",
-    "user=1:x$,map-users=1:100:65536,map-groups=a:b.c:3,setgroups=allow",
-    "time=-1.5d,user=current",
-    "monotonic=+7w,boottime=0.000000001",
-    "net=pasta,publish=0.0.0.0:53:53/udp,publish=[::1]:8:9,addr=fd00::1/64,addr=10.0.0.1/8",
-    "tmpfs=/a\\,b,bind=/a\\:b:c\\\\,ro=.,overlay=/=,sys,proc",
-    "net=/run/netns/a,user=/proc/1/ns/user,caps=none",
-    "off",
-    " false ",
-]
-
-
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_every_single_mistake(sample: str, full: bool, tally: Tally) -> None:
     """Each character left out, doubled, moved, or with any other before it or in its place; and
@@ -353,15 +293,6 @@ other_errors: st.SearchStrategy[BaseException] = st.one_of(
     st.builds(SystemExit, words),
 )
 any_list = st.one_of(right_lists(), heaps, words)
-
-
-def check_refusal(message: bytes) -> None:
-    assert len(message) <= LONGEST_REFUSAL
-    text = message.decode()
-    assert text.endswith("\n")
-    lines = text[:-1].split("\n")
-    assert 2 <= len(lines) <= 4
-    assert all(map(str.isprintable, lines)), lines
 
 
 def test_any_error_of_the_system_is_explained(
