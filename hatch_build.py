@@ -86,5 +86,8 @@ class CustomBuildHook(BuildHookInterface[Any]):
             wanted = os.environ.get("UNSHARE_BOOT_WHEEL", "")
             name, build_data["tag"] = choose(wanted, sys.version_info.minor)
             names = [name]
-        for name in names:
-            build_data["force_include"][os.path.join(self.root, name)] = name
+        included = {name: name for name in names}
+        if names == ["unshare_boot.start"]:
+            included["src/unshare_boot_start.py"] = "unshare_boot_start.py"
+        for path, name in included.items():
+            build_data["force_include"][os.path.join(self.root, path)] = name

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness import Python
+from harness.session import PROJECT
 from unshare_boot import __version__
 from unshare_boot.doctor import PTH_IGNORED, START_UNDERSTOOD
 from unshare_boot.spec import READERS
@@ -19,7 +20,7 @@ from unshare_boot.spec import READERS
 if TYPE_CHECKING:
     from harness import Finished, Session
 
-TROUBLESHOOTING = Path(__file__).parent.parent / "docs" / "troubleshooting.md"
+TROUBLESHOOTING = PROJECT / "docs" / "troubleshooting.md"
 
 DOCTOR = ["-m", "unshare_boot"]
 
@@ -181,7 +182,8 @@ def test_the_other_wheels_file(python: Python, session: Session, workdir: Path) 
     copied = session.fresh(session.variant(python), workdir / "venv")
     own = copied.site_packages / f"unshare_boot.{copied.kind}"
     other = own.with_suffix(".start" if copied.kind == "pth" else ".pth")
-    shutil.copy(Path(__file__).parent.parent / other.name, other)
+    shutil.copy(PROJECT / other.name, other)
+    shutil.copy(PROJECT / "src" / "unshare_boot_start.py", copied.site_packages)
     hook = hook_of(copied)
     assert hook["runs"] and set(hook["files"]) == {str(own), str(other)}
     if python.version < START_UNDERSTOOD:

@@ -11,6 +11,7 @@ import pytest
 
 from harness import Python, namespaces, require_tool
 from harness.processes import Argument
+from harness.session import PROJECT
 
 WHERE = "import os; print(os.stat('/proc/self/ns/user').st_ino)"
 OUTSIDE = f"{namespaces('self')['user']}\n"
@@ -33,14 +34,14 @@ def test_off_is_one_line_of_a_pth_file(fresh_python: Python, workdir: Path) -> N
     if fresh_python.kind == "pth":
         assert set(ours) == {str(gate)}
     else:
-        assert set(ours) - {str(packages / "unshare_boot")} == {
+        assert set(ours) == {
             str(gate),
-            *map(str, (packages / "unshare_boot/__pycache__").glob("__init__.*")),
+            *map(str, (packages / "__pycache__").glob("unshare_boot_start.*")),
         }
     code = "import sys; print(*sorted(sys.modules))"
     loaded = fresh_python.run(code).ok().split()
-    assert not [name for name in loaded if name.startswith("unshare_boot.")]
-    assert ("unshare_boot" in loaded) == (fresh_python.kind == "start")
+    guard = ["unshare_boot_start"] if fresh_python.kind == "start" else []
+    assert [name for name in loaded if "unshare_boot" in name] == guard
     if fresh_python.kind == "pth":
         text = gate.read_text()
         gate.write_text("import os\n")
@@ -179,9 +180,9 @@ def test_a_pth_and_a_start_file_side_by_side(fresh_python: Python) -> None:
     """As an editable install has them: Python 3.15 takes the .start file alone."""
     packages = fresh_python.site_packages
     for other in ("pth", "start"):
-        text = {"pth": "import unshare_boot; unshare_boot.boot()", "start": "unshare_boot:start"}
         if other != fresh_python.kind:
-            (packages / f"unshare_boot.{other}").write_text(f"{text[other]}\n")
+            shutil.copy(PROJECT / f"unshare_boot.{other}", packages)
+    shutil.copy(PROJECT / "src" / "unshare_boot_start.py", packages)
     code = "import unshare_boot; print(unshare_boot.active())"
     assert fresh_python.run(code, unshare="user,net").ok() == "('user', 'net')\n"
     assert fresh_python.run(code).ok() == "()\n"

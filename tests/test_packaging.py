@@ -43,7 +43,8 @@ def test_a_wheel_holds_the_package_and_one_file_beside_it(session: Session, kind
         names = archive.namelist()
     inside = {name for name in names if name.startswith("unshare_boot/")}
     outside = {name for name in names if name.split("/")[0] not in dist_info_and_package()}
-    assert outside == {f"unshare_boot.{kind}"}
+    guard = {"unshare_boot_start.py"} if kind == "start" else set()
+    assert outside == {f"unshare_boot.{kind}", *guard}
     sources = (PROJECT / "src/unshare_boot").rglob("*")
     assert inside == {
         path.relative_to(PROJECT / "src").as_posix()
@@ -66,7 +67,7 @@ def test_the_pth_file_is_one_import_line(session: Session) -> None:
 
 def test_the_start_file_names_one_function(session: Session) -> None:
     with zipfile.ZipFile(session.wheel("start")) as archive:
-        assert archive.read("unshare_boot.start") == b"unshare_boot:start\n"
+        assert archive.read("unshare_boot.start") == b"unshare_boot_start:start\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -151,6 +152,7 @@ def test_the_sdist_can_be_built_and_tested(session: Session) -> None:
         "pyproject.toml",
         "scripts/make_dist.py",
         "src/unshare_boot/__init__.py",
+        "src/unshare_boot_start.py",
         "tests/conftest.py",
         "tests/harness/__init__.py",
         "unshare_boot.pth",

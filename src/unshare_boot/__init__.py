@@ -103,15 +103,6 @@ def unshare(text: str) -> None:
             _refuse(text, error)
 
 
-def start() -> None:
-    """Do what the line of unshare_boot.pth does, for Pythons that read .start files (PEP 829)."""
-    if "PY_UNSHARE" in os.environ:
-        try:
-            hook()
-        except BaseException:
-            os._exit(REFUSED)
-
-
 def _isolate(text: str) -> None:
     plan = _plan(text)
     if plan is None:
@@ -208,5 +199,5 @@ def __getattr__(name: str) -> object:
     return getattr(inside, name)
 
 
-# What the .pth line calls. It stands last: a file that was cut short, by a full disk say, lacks it.
+# What the hook calls. It stands last: a file that was cut short, by a full disk say, lacks it.
 hook = boot
