@@ -272,9 +272,7 @@ class Judge:
         else:
             kind, like = "isolated", self._inside
         differ = differing(found, like)
-        if (
-            streams or kind == "outside"
-        ):  # to explain it, _ctypes is loaded, whose libffi has its file
+        if streams:
             differ.discard("descriptors")
         if self.start.place == "site":  # whose interface goes when the driver does
             differ.discard("interfaces")
@@ -359,7 +357,7 @@ def prepared(
 def _environment(python: Python, session: Session, place: str) -> Python:
     """An environment in which the end of the hook can be seen."""
     kind = "threaded" if place == "thread" else "ended"
-    directory = session.directory / kind / python.name
+    directory = session.directory / "proof" / kind / python.name
 
     def make() -> None:
         made = session.fresh(session.variant(python), directory)
@@ -367,7 +365,7 @@ def _environment(python: Python, session: Session, place: str) -> Python:
         if place == "thread":
             (made.site_packages / EARLY).write_text(THREAD)
 
-    session.once(f"{kind}-{python.name}", make)
+    session.once(f"proof-{kind}-{python.name}", make)
     return replace(python, venv=directory)
 
 
