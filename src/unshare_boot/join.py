@@ -15,6 +15,7 @@ from .namespaces import (
     CLONE_NEWUSER,
     CLONE_NEWUTS,
     NAMESPACES,
+    O_PATH,
     Plan,
     call,
     failed,
@@ -60,7 +61,7 @@ def join(plan: Plan) -> None:
     unshare(0, "CLONE_THREAD")  # fails in a process with threads: they would stay where they are
     opened: dict[str, int] = {}
     # The /proc of a mount namespace that is joined can be one that does not show this process.
-    proc = os.open("/proc/self", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    proc = os.open("/proc/self", O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         for name in wanted:
             opened[name] = _open(name, getattr(plan, name))

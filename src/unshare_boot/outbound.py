@@ -365,8 +365,7 @@ class Driver:
             if ports:
                 from .relay import start
 
-                relay = start(plan, pid, ports)
-                self.helpers[relay] = open_process(relay)
+                self._adopt(start(plan, pid, ports))
                 for outer, _, _ in ports:
                     outer.close()
         except OSError:
@@ -405,6 +404,11 @@ class Driver:
                 os._exit(127)
         for descriptor in (ready, log, target):
             os.close(descriptor)
+        self._adopt(child)
+
+    def _adopt(self, child: int) -> None:
+        """Count a child among those that end() kills, before there may be no pidfd of it."""
+        self.helpers[child] = -1
         self.helpers[child] = open_process(child)
 
     def _wait_until_ready(self, word: bytes, program: int) -> bool:

@@ -83,10 +83,11 @@ print(json.dumps(list(found.values())))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """For the test modules to import: `which` Python, the newest alone in the size for CI."""
-    if "which" in metafunc.fixturenames:
-        every = ["newest", "oldest"] if metafunc.config.getoption("--full") else ["newest"]
-        metafunc.parametrize("which", every)
+    """For the test modules to import: of some things only the first in the size for CI."""
+    every = {"which": ["newest", "oldest"], "pool": ["solo", "prefork"]}
+    for name in every.keys() & set(metafunc.fixturenames):
+        full = metafunc.config.getoption("--full")
+        metafunc.parametrize(name, every[name] if full else every[name][:1])
 
 
 def equipped(session: Session, which: str) -> Python:

@@ -206,7 +206,6 @@ print(json.dumps([result.get(timeout=60, interval=0.05) for result in results]))
 """
 
 
-@pytest.mark.parametrize("pool", ["solo", "prefork"])
 def test_celery(
     real: Python, place: Path, watch: Watch, tally: Tally, full: bool, pool: str
 ) -> None:
