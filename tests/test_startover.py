@@ -454,8 +454,12 @@ def test_an_interpreter_that_may_not_be_read(own: Python, place: Path) -> None:
     os.chown(unreadable, 0, 0)
     argv: list[Argument] = [unreadable, "-c", "open('/proc/self/environ')"]
     assert "PermissionError" in own.user.run(argv).stderr
-    env = {"BYTES": "\udcff", "LANG": "C"}
-    assert_same(own, [unreadable, "report.py", "\udcff"], cwd=place, env=env, but="threads")
+    argv = [unreadable, "report.py", "\udcff"]
+    own_choice = {"LC_CTYPE": "C.UTF-8"}
+    for locale in ({"LANG": "C"}, own_choice, {"LANG": "C", **own_choice}, {"LC_ALL": "C"}):
+        assert_same(own, argv, cwd=place, env={"BYTES": "\udcff", **locale}, but="threads")
+        env = {"PYTHONUTF8": "0", **locale}
+        assert_same(own, argv, cwd=place, env=env, but="threads")
 
 
 def test_an_interpreter_that_is_out_of_sight_inside(own: Python) -> None:

@@ -31,6 +31,9 @@ CODE = (
 # They put code into any process, and that code may start threads.
 PRELOADS = (b"LD_PRELOAD", b"LD_AUDIT")
 
+# What Python makes of LC_CTYPE where the locale is C, PEP 538.
+COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")
+
 # Without these an interpreter that needs them does not find its library.
 HOMES = (b"PYTHONHOME", b"PYTHONPLATLIBDIR")
 
@@ -72,7 +75,8 @@ def start_over(text: str, error: UnshareError) -> bool:
     aside = [
         name
         for name in environment
-        if name in PRELOADS or (homes and name[:6] == b"PYTHON" and name not in homes)
+        if name in (*PRELOADS, b"LC_CTYPE")
+        or (homes and name[:6] == b"PYTHON" and name not in homes)
     ]
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     carried = [package, text, program, os.fsdecode(_read("/proc/self/comm")[:-1]), str(len(aside))]
@@ -255,7 +259,7 @@ def _environment(text: str) -> "dict[bytes, bytes]":
     initial = _initial_environment()
     if initial.pop(b"PY_UNSHARE", None) == os.fsencode(text):
         return initial
-    environment = dict(os.environb)
+    environment = _present_environment()
     environment.pop(b"PY_UNSHARE", None)
     return environment
 
@@ -264,12 +268,25 @@ def _initial_environment() -> "dict[bytes, bytes]":
     try:
         entries = _read("/proc/self/environ").split(b"\0")
     except PermissionError:  # the file is root's where a process is not dumpable, proc(5)
-        return dict(os.environb)
+        return _present_environment()
     environment: dict[bytes, bytes] = {}
     for entry in entries:
         name, equals, value = entry.partition(b"=")
         if equals and name:
             environment.setdefault(name, value)
+    return environment
+
+
+def _present_environment() -> "dict[bytes, bytes]":
+    """Return the environment as it is now, without a locale that is Python's own doing.
+
+    With that in it, the next interpreter would not find the C locale, nor choose UTF-8 mode for it.
+    """
+    environment = dict(os.environb)
+    others = environment.get(b"LC_ALL", b""), environment.get(b"LANG", b"")
+    was_c = others in ((b"", b""), (b"", b"C"), (b"", b"POSIX"))
+    if was_c and sys.flags.utf8_mode and environment.get(b"LC_CTYPE") in COERCED:
+        del environment[b"LC_CTYPE"]
     return environment
 
 

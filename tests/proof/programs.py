@@ -85,9 +85,10 @@ print(json.dumps(list(found.values())))
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """For the test modules to import: of some things only the first in the size for CI."""
     every = {"which": ["newest", "oldest"], "pool": ["solo", "prefork"]}
-    for name in every.keys() & set(metafunc.fixturenames):
-        full = metafunc.config.getoption("--full")
-        metafunc.parametrize(name, every[name] if full else every[name][:1])
+    for name in every:
+        if name in metafunc.fixturenames:
+            full = metafunc.config.getoption("--full")
+            metafunc.parametrize(name, every[name] if full else every[name][:1])
 
 
 def equipped(session: Session, which: str) -> Python:

@@ -72,15 +72,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         "part": (FILES, found) if full else (QUICK, found[-1:]),
         "permissions": (PERMISSIONS, [found[each] for each in ends] if full else found[-1:]),
     }
-    for name in wanted.keys() & set(metafunc.fixturenames):
-        files, interpreters = wanted[name]
-        parts = [
-            Part(file, interpreter)
-            for file in files
-            for interpreter in interpreters
-            if cpython.has(interpreter, file)
-        ]
-        metafunc.parametrize(name, parts, ids=str)
+    for name, (files, interpreters) in wanted.items():
+        if name in metafunc.fixturenames:
+            parts = [
+                Part(file, interpreter)
+                for file in files
+                for interpreter in interpreters
+                if cpython.has(interpreter, file)
+            ]
+            metafunc.parametrize(name, parts, ids=str)
 
 
 def test_the_same_outcomes(part: Part, session: Session, tally: Tally, watch: Watch) -> None:
