@@ -83,11 +83,13 @@ def supervised(plan: "Plan") -> None:
     try:
         init = Init()
         gate, opener = os.pipe()
+        maps = own_maps()
         try:
             program = os.fork()
         except OSError as error:
-            os.close(gate)
-            os.close(opener)
+            for descriptor in (gate, opener, maps):
+                if descriptor >= 0:
+                    os.close(descriptor)
             raise OSError(error.errno, error.strerror, "fork") from None
     except BaseException:
         if init:
@@ -98,11 +100,13 @@ def supervised(plan: "Plan") -> None:
         raise
     if program:
         try:
-            supervise(program, init, opener)
+            supervise(program, init, opener, maps)
         finally:
             os._exit(REFUSED)
     init.close()
     os.close(opener)
+    if maps >= 0:
+        os.close(maps)
     for name in ADDRESSED:
         if os.environ.get(name) == number:
             os.environ[name] = str(os.getpid())
@@ -272,25 +276,20 @@ def pass_gate(gate: int, lifeline: bool) -> None:
         os.kill(os.getpid(), number)
 
 
-def supervise(program: int, init: Init, opener: int) -> "NoReturn":
+def supervise(program: int, init: Init, opener: int, maps: int) -> "NoReturn":
     """Stand for the program until it ends, then end likewise.
 
     Args:
         program: its process id out here.
         init: what tells whether a signal was sent to the whole group.
         opener: where the program waits to hear what signals it has missed.
+        maps: of `own_maps`.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, there would be no status to wait for
     missed = [0]
     while (info := sigtimedwait(EVERY, 0)) is not None:
         if info.si_signo != signal.SIGCHLD or info.si_code <= SI_USER:
             missed.append(info.si_signo)
-    try:
-        maps = os.open(
-            "/proc/self/maps", os.O_RDONLY
-        )  # not to be found once /proc is mounted afresh
-    except OSError:
-        maps = -1
     # This is outside of the PID namespace, but in the program's user namespace, whose root could
     # take the fresh /proc away, find this process in the one below, and take it over. One that is
     # not dumpable is left to the root of where it was started, ptrace(2); and dumps no core.
@@ -326,11 +325,22 @@ def revoked(number: int) -> bool:
     return number in STOPS and signal.SIGCONT in signal.sigpending()
 
 
+def own_maps() -> int:
+    """Return a descriptor of /proc/self/maps, or -1 where there is none.
+
+    Opened before the program is there: once that has mounted /proc afresh, it is not to be found.
+    """
+    try:
+        return os.open("/proc/self/maps", os.O_RDONLY)
+    except OSError:
+        return -1
+
+
 def slim(maps: int) -> None:
     """Let go of memory: keep from copying what is shared, and from holding program text.
 
     Args:
-        maps: /proc/self/maps, or -1; it is closed.
+        maps: of `own_maps`; it is closed.
     """
     import gc
 

@@ -70,7 +70,10 @@ class User:
                 output, errors = child.communicate(_encode(stdin), timeout)
             except subprocess.TimeoutExpired:
                 _kill(child, how["start_new_session"])
-                output, errors = child.communicate()
+                try:
+                    output, errors = child.communicate(timeout=10)
+                except subprocess.TimeoutExpired as held:  # its pipes are, by another session
+                    output, errors = held.output, held.stderr
                 raise AssertionError(
                     f"{argv} ran for more than {timeout} s\n{_decode(output)}\n{_decode(errors)}"
                 ) from None

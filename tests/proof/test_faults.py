@@ -81,10 +81,11 @@ def chosen(trial: Trial, full: bool) -> list[tuple[Call, str]]:
         everything = happenings(call)
         turn = first + at
         if not full:
-            everything = [everything[turn % len(everything)]] if at % every == 0 else []
+            each = 3 * every if loads(call) else every
+            everything = [everything[turn % len(everything)]] if turn % each == 0 else []
         elif every > 1 or loads(call):
             everything = everything[turn % 5 :: 5]
-        found += [(call, each) for each in everything]
+        found += [(call, happening) for happening in everything]
     return found
 
 

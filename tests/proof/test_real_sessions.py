@@ -35,7 +35,7 @@ def lists(full: bool) -> list[str]:
 
 # Starts a kernel, has it compute, interrupts it, starts it anew, and ends it.
 NOTEBOOK = """
-import json, os, sys
+import atexit, contextlib, json, os, queue, sys
 from jupyter_client import KernelManager
 transport, unshare = sys.argv[1:]
 manager = KernelManager(transport=transport)
@@ -44,6 +44,7 @@ if transport == "ipc":
 if unshare:
     manager.kernel_spec.env["PY_UNSHARE"] = unshare
 manager.start_kernel()
+atexit.register(manager.shutdown_kernel, now=True)
 client = manager.blocking_client()
 client.start_channels()
 client.wait_for_ready(timeout=90)
@@ -60,13 +61,20 @@ def where():
 
 WHERE = open("where.py").read()
 found = [where()]
-asked = client.execute("import time; print('asleep', flush=True); time.sleep(600)")
-while "asleep" not in client.get_iopub_msg(timeout=90)["content"].get("text", ""):
-    pass
-manager.interrupt_kernel()
-while (answer := client.get_shell_msg(timeout=90))["parent_header"]["msg_id"] != asked:
-    pass
-interrupted = answer["content"]["ename"]
+
+def interrupt():
+    asked = client.execute("import time; print('asleep', flush=True); time.sleep(600)")
+    while "asleep" not in client.get_iopub_msg(timeout=90)["content"].get("text", ""):
+        pass
+    manager.interrupt_kernel()
+    while (answer := client.get_shell_msg(timeout=15))["parent_header"]["msg_id"] != asked:
+        pass
+    return answer["content"]["ename"]
+
+interrupted = None
+while not interrupted:  # ipykernel forgets to answer now and then, un-isolated as well
+    with contextlib.suppress(queue.Empty):
+        interrupted = interrupt()
 manager.restart_kernel()
 client.wait_for_ready(timeout=90)
 found.append(where())
