@@ -82,7 +82,8 @@ def chosen(trial: Trial, full: bool) -> list[tuple[Call, str]]:
         turn = first + at
         if not full:
             each = 3 * every if loads(call) else every
-            everything = [everything[turn % len(everything)]] if turn % each == 0 else []
+            wanted = at % each == first % each
+            everything = [everything[turn % len(everything)]] if wanted else []
         elif every > 1 or loads(call):
             everything = everything[turn % 5 :: 5]
         found += [(call, happening) for happening in everything]
