@@ -207,7 +207,7 @@ class Running:
     def has_entered(self) -> bool:
         """Whether what was started is in its namespaces; not so that of the next fork, `pid`."""
         kinds = [kind for kind in self.kinds if kind != "pid"]
-        pid = self.child.pid
+        pid = self.program()
         return all(namespace_inode(pid, kind) != namespace_inode("self", kind) for kind in kinds)
 
     def program(self) -> int:

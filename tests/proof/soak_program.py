@@ -15,7 +15,7 @@ def report() -> None:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:  # that of the listing itself
             continue
-        if "/libffi" not in target:  # which keeps its file open, where _ctypes is loaded
+        if "libffi" not in target:  # its own file, or one to execute from, once _ctypes is loaded
             open_ones.append(int(name))
     kinds = ("user", "net", "mnt", "uts", "ipc", "cgroup", "time", "pid")
     found: dict[str, object] = {kind: os.readlink("/proc/self/ns/" + kind) for kind in kinds}
