@@ -280,6 +280,7 @@ for command in (["{uptime}", "-s"], ["date", "+%F %T"], age):
 def test_supervisor_and_init_do_not_grow(
     request: pytest.FixtureRequest, which: str, tally: Tally, watch: Watch, full: bool
 ) -> None:
+    require_root()  # to look into the supervisor
     python: Python = request.getfixturevalue(which)
     rounds = 5000 if full else 500
     with python.popen(LISTENER, unshare="user,pid", env=watch.env, timeout=1200) as child:
