@@ -7,7 +7,7 @@ nothing in it: the package, which has more to fail with, is imported where nothi
 import os
 
 
-def start() -> None:
+def _start() -> None:
     """Do what the line of unshare_boot.pth does."""
     if "PY_UNSHARE" in os.environ:
         try:
@@ -19,3 +19,7 @@ def start() -> None:
                 os.write(2, b"unshare-boot: broken, not started: %a\n" % error)
             finally:
                 os._exit(125)
+
+
+# It stands last: where the file was cut short, site.py misses it, and does not go on in silence.
+start = _start

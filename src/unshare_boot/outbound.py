@@ -407,7 +407,7 @@ class Driver:
         self._adopt(child)
 
     def _adopt(self, child: int) -> None:
-        """Count a child among those that end() kills, before there may be no pidfd of it."""
+        """Count a child among those that end() kills, even where there can be no pidfd of it."""
         self.helpers[child] = -1
         self.helpers[child] = open_process(child)
 

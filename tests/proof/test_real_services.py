@@ -52,13 +52,6 @@ def isolated(place: dict[str, Any], unshare: str) -> bool:
     return all(place["namespaces"][kind] != namespace_inode("self", kind) for kind in kinds)
 
 
-def program_of(pid: int, unshare: str | None) -> int:
-    """The number outside of the program, which with `pid` is the supervisor's second child."""
-    if "pid" not in (unshare or ""):
-        return pid
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[1])
-
-
 def test_notify(real: Python, place: Path, watch: Watch, tally: Tally) -> None:
     """sd_notify(3) by gunicorn, to a socket that has a path; with `pid` it is not the main PID."""
     argv = ["-m", "gunicorn", "-b", "127.0.0.1:{port}", "app:app"]
@@ -73,7 +66,7 @@ def test_notify(real: Python, place: Path, watch: Watch, tally: Tally) -> None:
             with running(real, argv, unshare, watch, tally, cwd=place, env=env) as program:
                 said, who = receive(manager)
                 assert said.startswith("READY=1")
-                main = program_of(program.child.pid, unshare)
+                main = program.program()
                 assert who == (main, real.user.uid, real.user.gid)
                 assert (main == program.child.pid) == ("pid" not in (unshare or ""))
                 program.ask(1)

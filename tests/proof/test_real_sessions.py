@@ -174,6 +174,15 @@ def told(child: pexpect.spawn[str]) -> dict[str, Any]:
     return found
 
 
+def interrupt(child: pexpect.spawn[str]) -> None:
+    """Press Ctrl-C until that is seen; IPython misses one now and then, un-isolated as well."""
+    for _ in range(12):
+        child.sendintr()
+        if child.expect(["KeyboardInterrupt", pexpect.TIMEOUT], timeout=5) == 0:
+            return
+    raise AssertionError("no KeyboardInterrupt")
+
+
 def test_ipython(
     real: Python, place: Path, watch: Watch, tally: Tally, lists: list[str], session: Session
 ) -> None:
@@ -197,10 +206,7 @@ def test_ipython(
             child.expect(r"In \[4\]:")
             child.sendline("import time; print('asl' + 'eep'); time.sleep(600)")
             child.expect("asleep")
-            child.sendintr()
-            # IPython misses one now and then, un-isolated as well.
-            while child.expect(["KeyboardInterrupt", pexpect.TIMEOUT], timeout=5):
-                child.sendintr()
+            interrupt(child)
             child.expect(r"In \[5\]:")
             child.sendline("exit")
             child.expect(pexpect.EOF)
@@ -281,24 +287,14 @@ work(42)
 """
 
 
-def joining(pid: int, unshare: str) -> tuple[str, int]:
+def joining(program: int, unshare: str) -> tuple[str, int]:
     """The list that joins a program, and its number there."""
-    program = pid
-    if "pid" in unshare:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        program = int(children[1])  # the first is init
     names = {"user": "user", "net": "net", "mount": "mnt", "pid": "pid"}
     items = [item for item in unshare.split(",") if item in names]
     if "pid" in items and "mount" not in items:
         items.append("mount")
     joined = [f"{item}=/proc/{program}/ns/{names[item]}" for item in items]
     return ",".join(joined), 2 if "pid" in unshare else program
-
-
-def outer_pid(pid: int, unshare: str) -> int:
-    """The number that the program itself has outside."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(children[1]) if "pid" in unshare else pid
 
 
 def test_pdb_attaches(
@@ -313,7 +309,7 @@ def test_pdb_attaches(
     for unshare in lists:
         with running(python, ["sleeper.py"], unshare, watch, tally, cwd=place) as program:
             until(lambda: "at work" in program.log.read_text(), "the program", program.log)
-            joined, number = joining(program.child.pid, unshare)
+            joined, number = joining(program.program(), unshare)
             commands = "up\np number\nnumber = 0\np 'sent'\nquit\n"
             done = python.run(
                 ["-m", "pdb", "-p", str(number)], unshare=joined, env=watch.env, stdin=commands
@@ -336,14 +332,14 @@ def test_gdb_attaches(
     for unshare in (None, *lists):
         with running(newest, ["sleeper.py"], unshare, watch, tally, cwd=place) as program:
             until(lambda: "at work" in program.log.read_text(), "the program", program.log)
-            outer = outer_pid(program.child.pid, unshare or "")
+            outer = program.program()
             number = 2 if "pid" in (unshare or "") else outer
             attach: list[Argument] = [gdb, *GDB, "-iex", "set sysroot /", "-p", str(outer), *ASK]
             done = newest.user.run(attach, env=watch.env, timeout=2 * DEADLINE)
             assert f"$1 = {number}\n" in done.ok() and "PyEval_EvalCode" in done.stdout, done
             tally.case()
             if unshare:
-                joined, number = joining(program.child.pid, unshare)
+                joined, number = joining(program.program(), unshare)
                 code = "import os, sys; os.execvp(sys.argv[1], sys.argv[1:])"
                 attach = ["-c", code, gdb, *GDB, "-p", str(number), *ASK]
                 done = newest.run(attach, unshare=joined, env=watch.env, timeout=2 * DEADLINE)
