@@ -217,9 +217,16 @@ class Setting:
 class Judge:
     """Knows what a program finds with the whole list in force, and with nothing of it."""
 
-    def __init__(self, setting: Setting) -> None:
-        """Start it twice, and once outside; what is found has to be what the start says."""
+    def __init__(self, setting: Setting, *, filtered: bool = False) -> None:
+        """Start it twice, and once outside; what is found has to be what the start says.
+
+        Args:
+            setting: what to start.
+            filtered: the starts to judge have a seccomp(2) filter, for which whoever is not root
+                has to give up new privileges.
+        """
         self.start = setting.start
+        self._blind = {"NoNewPrivs"} if filtered and os.getuid() != 0 else set()
         # Where the wrapper makes a mount namespace, each start has another.
         self._apart = {"mnt"} if "--mount" in setting.wrapper else set()
         outside = setting.outside().run()
@@ -243,6 +250,8 @@ class Judge:
         found = facts(done, self._near)
         for kind in self._apart:
             found["namespaces"].pop(kind, None)
+        for name in self._blind:
+            del found["status"][name]
         if self.start.place == "thread":  # which may not start where there can be few
             del found["status"]["Threads"], found["status"]["SigCgt"]
         return found

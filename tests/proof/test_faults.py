@@ -60,7 +60,7 @@ def trial(
     either: Python, start: Start, session: Session, injector: Injector, watch: Watch
 ) -> Iterator[Trial]:
     with prepared(start, either, session, watch.env) as setting:
-        judge = Judge(setting)
+        judge = Judge(setting, filtered=True)
         traces = session.make_workdir()
         calls = [call for call in record(setting, traces) if injector.knows(call)]
         yield Trial(setting, judge, calls, injector, traces / "told")
