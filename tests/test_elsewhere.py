@@ -112,32 +112,35 @@ def test_unshare_on_other_platforms(newest: Python) -> None:
 # sitecustomize.py
 
 
-def test_sitecustomize(fresh_python: Python) -> None:
-    packages = fresh_python.site_packages
-    (packages / f"unshare_boot.{fresh_python.kind}").unlink()
+def sitecustomize(python: Python, directory: Path) -> dict[str, str]:
+    """Have it in the place of the hook; in a directory that comes before Debian's own one."""
+    (python.site_packages / f"unshare_boot.{python.kind}").unlink()
+    (directory / "sitecustomize.py").write_text("import unshare_boot\nunshare_boot.boot()\n")
+    return {"PYTHONPATH": str(directory)}
+
+
+def test_sitecustomize(fresh_python: Python, workdir: Path) -> None:
+    env = sitecustomize(fresh_python, workdir)
     assert fresh_python.run(WHERE, unshare="user,net").ok() == OUTSIDE
-    text = "import unshare_boot\nunshare_boot.boot()\n"
-    (packages / "sitecustomize.py").write_text(text)
-    assert fresh_python.run(WHERE).ok() == OUTSIDE
-    assert fresh_python.run(WHERE, unshare="user,net").ok() != OUTSIDE
-    done = fresh_python.run(WHERE, unshare="user,nett")
+    assert fresh_python.run(WHERE, env=env).ok() == OUTSIDE
+    assert fresh_python.run(WHERE, unshare="user,net", env=env).ok() != OUTSIDE
+    done = fresh_python.run(WHERE, unshare="user,nett", env=env)
     assert (done.status, done.stdout) == (125, "") and "did you mean net?" in done.stderr
-    done = fresh_python.run(WHERE, unshare="net")
+    done = fresh_python.run(WHERE, unshare="net", env=env)
     assert (done.status, done.stdout) == (125, "") and "(EPERM)" in done.stderr
 
 
-def test_sitecustomize_where_all_goes_wrong(fresh_python: Python) -> None:
+def test_sitecustomize_where_all_goes_wrong(fresh_python: Python, workdir: Path) -> None:
     """Here it is boot() alone that stands between a failure and site.py, which goes on."""
     packages = fresh_python.site_packages
-    (packages / f"unshare_boot.{fresh_python.kind}").unlink()
-    (packages / "sitecustomize.py").write_text("import unshare_boot\nunshare_boot.boot()\n")
+    env = sitecustomize(fresh_python, workdir)
     for redirection in ("2>&-", "2>/dev/full"):
         command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *fresh_python.command(WHERE)]
-        done = fresh_python.user.run(command, env={"PY_UNSHARE": "net"})
+        done = fresh_python.user.run(command, env={**env, "PY_UNSHARE": "net"})
         assert (done.status, done.stdout) == (125, "")
     for name in ("SystemExit(0)", "KeyboardInterrupt", "MemoryError", "OSError", "GeneratorExit"):
         (packages / "unshare_boot" / "namespaces.py").write_text(f"raise {name}  # {packages}")
-        done = fresh_python.run(WHERE, unshare="user,net")
+        done = fresh_python.run(WHERE, unshare="user,net", env=env)
         assert (done.status, done.stdout) == (125, "") and "not started" in done.stderr
 
 

@@ -57,12 +57,14 @@ class Row:
         items: those of PY_UNSHARE that make the difference; one of them is in the list.
         versions: "all", "3.12", "3.12 or later", "3.9 to 3.11".
         inside: the outcome: passed, failed, error, skipped.
+        reason: the letter, or letters, of the reason.
     """
 
     pattern: str
     items: tuple[str, ...]
     versions: str
     inside: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.pattern} | {', '.join(self.items)} | {self.versions} | {self.inside}"
@@ -90,10 +92,11 @@ def explained(page: Path) -> list[Row]:
     for line in page.read_text().splitlines():
         cells = [cell.strip() for cell in line.strip("|").split(" | ")]
         if line.startswith("| `test_"):
-            names, items, versions, inside, _ = cells
+            names, items, versions, inside, because = cells
+            reason = because.partition(":")[0]
             for pattern in re.findall("`([^`]+)`", names):
-                row = Row(pattern, tuple(re.findall("`([^`]+)`", items)), versions, inside)
-                found.append(row)
+                wanted = tuple(re.findall("`([^`]+)`", items))
+                found.append(Row(pattern, wanted, versions, inside, reason))
     return found
 
 

@@ -241,7 +241,7 @@ def test_refusals(pypy: Python, watch: Watch, tally: Tally, place: Path) -> None
         ("net", "add user to the list"),
         ("user,tmpfs=/nowhere", "No such file"),
         ("user,net=/proc/self/ns/user", "not net"),
-        ("user=auto", "ids"),
+        ("user,map-users=1:100:5,map-groups=1:100:5", "what: map-users"),
         ("user=all", "root"),
         ("user,mount,overlay=/proc", "overlay"),
         ("user,uts=" + 65 * "x", "uts"),
