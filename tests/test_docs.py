@@ -18,6 +18,7 @@ from test_toggles import own_interpreter
 
 from harness import Interpreter, Session, require_tool
 from harness.console import Block, Command, as_user, blocks, commands, matches, run
+from harness.processes import Argument
 from harness.session import PROJECT, default
 from unshare_boot import spec
 
@@ -63,7 +64,11 @@ def wheelhouse(session: Session) -> Path:
 
     def make() -> None:
         needed = ["hatchling>=1.27", "pytest>=8", "colorama", "pip", "setuptools", "uv"]
-        session.tool([sys.executable, "-m", "pip", "download", "-q", "-d", directory, *needed])
+        # For the Python that a reader has, which may be newer than the one that runs this.
+        version = ".".join(map(str, with_venv(session).version[:2]))
+        target: list[Argument] = ["--python-version", version, "--only-binary", ":all:"]
+        pip = [sys.executable, "-m", "pip", "download", "-q", *target]
+        session.tool([*pip, "-d", directory, *needed])
         for kind in ("pth", "start"):
             shutil.copy(session.wheel(kind), directory)
 

@@ -6,7 +6,6 @@ docs/pytest.md lists the tests that need the outside, and this reads it from the
 from __future__ import annotations
 
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness import Python, Session
+from harness.processes import Argument
 from harness.session import PROJECT, default
 
 PAGE = PROJECT / "docs" / "pytest.md"
@@ -92,17 +92,17 @@ def tested(session: Session, suite: Suite, workdir: Path) -> Python:
     if not fitting or fitting[-1].interpreter.version[:2] < (3, 10):
         pytest.skip("needs a Python from 3.10 to 3.13")
     made = session.fresh(fitting[-1], workdir / "venv")
-    needs = ["pytest", "pytest-timeout", *suite.needs, suite.release]
+    needs = ["pip", "pytest", "pytest-timeout", *suite.needs, suite.release]
     session.uv("pip", "install", "--python", made.executable, *needs)
     return made
 
 
 @pytest.fixture
-def source(session: Session, suite: Suite, workdir: Path) -> Path:
+def source(session: Session, suite: Suite, workdir: Path, tested: Python) -> Path:
     """The unpacked source archive."""
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-binary", ":all:", "--no-deps"]
-    # Whichever Python runs this: the suite's own is another one.
-    session.tool([*pip, "--ignore-requires-python", "-d", workdir, suite.release])
+    pip: list[Argument] = [tested.executable, "-m", "pip", "download", "-q"]
+    pip += ["--no-binary", ":all:", "--no-deps"]
+    session.tool([*pip, "-d", workdir, suite.release])
     (archive,) = workdir.glob("*.tar.gz")
     session.tool(["tar", "-xf", archive, "-C", workdir])
     archive.unlink()
