@@ -69,7 +69,12 @@ def run(tested: Python, workdir: Path, session: Session) -> Run:
         return tested.run(
             [*command, *arguments],
             unshare=unshare,
-            env={"USER": "tester", **options.pop("env", {})},
+            # Not /tmp/pytest-of-tester, which can be somebody else's.
+            env={
+                "USER": "tester",
+                "PYTEST_DEBUG_TEMPROOT": str(tested.user.home),
+                **options.pop("env", {}),
+            },
             cwd=workdir,
             **options,
         )

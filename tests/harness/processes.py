@@ -117,8 +117,6 @@ class User:
                 "PATH": SEARCH_PATH,
                 "HOME": str(self.home),
                 "LANG": "C.UTF-8",
-                # In /tmp pytest's is called after the user, who as root inside is not its owner.
-                "PYTEST_DEBUG_TEMPROOT": str(self.home),
                 **(env or {}),
             },
             "cwd": cwd or self.home,

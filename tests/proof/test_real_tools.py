@@ -181,7 +181,8 @@ def test_xdist(
     for unshare in (None, *lists):
         (workdir / "places").unlink(missing_ok=True)
         argv = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "test_suite.py"]
-        done = real.run(argv, unshare=unshare, env=watch.env, cwd=workdir, timeout=4 * DEADLINE)
+        env = {**watch.env, "PYTEST_DEBUG_TEMPROOT": str(workdir)}
+        done = real.run(argv, unshare=unshare, env=env, cwd=workdir, timeout=4 * DEADLINE)
         summary = re.sub(r" in [\d.]+s.*", "", done.stdout.splitlines()[-1])
         found[unshare] = done.status, summary
         places = [eval(line) for line in (workdir / "places").read_text().splitlines()]
