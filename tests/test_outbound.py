@@ -313,6 +313,19 @@ def test_a_port_in_use_is_refused(visitor: Visitor, driver: str, kind: str) -> N
     assert "7300" not in done.stderr.split("what:")[1]
 
 
+def test_a_port_that_came_free_since_pasta_wanted_it_is_named(
+    visitor: Visitor, session: Session, workdir: Path
+) -> None:
+    said = "Failed to bind any port for '-t 127.0.0.1/7301:80', exiting"
+    (workdir / "pasta").write_text(f'#!/bin/sh\necho "{said}" >&2; exit 1\n')
+    (workdir / "pasta").chmod(0o755)
+    session.give(workdir)
+    items = "publish=7300:80,publish=7301:80,publish=17301:80"
+    env = {"PATH": f"{workdir}:{os.environ['PATH']}"}
+    done = visitor.run("print('user code')", f"user,net=pasta,{items}", env=env)
+    refused(done, "publish=127.0.0.1:7301:80/tcp", "EADDRINUSE", "start again")
+
+
 def test_an_address_of_somebody_else_is_refused(visitor: Visitor, driver: str) -> None:
     done = visitor.run("print('user code')", f"user,net={driver},publish=192.0.2.7:7300:80")
     refused(done, "192.0.2.7:7300", "Cannot assign requested address")

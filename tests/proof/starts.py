@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,7 @@ class Setting:
         env: other variables.
         wrapper: a command of root's to run it by, which ends in an execve(2) of what follows.
         joined: a process whose namespaces are joined, or 0.
+        stragglers: waits for the helpers of earlier starts to end; returns those that do not.
     """
 
     start: Start
@@ -171,6 +173,7 @@ class Setting:
     env: Mapping[str, str]
     wrapper: Sequence[Argument]
     joined: int = 0
+    stragglers: Callable[[], Sequence[int]] = tuple
 
     @property
     def who(self) -> tuple[int, int]:
@@ -195,6 +198,8 @@ class Setting:
             timeout: seconds.
             options: as for User.run().
         """
+        left = self.stragglers()  # who may still have a port that is to be published
+        assert not left, f"left over: {left}"
         if self.wrapper and not tool:
             tool = tuple(self.change)
         starter = self.python.root if self.start.as_root else self.python.user
@@ -296,10 +301,13 @@ class Judge:
         return kind
 
 
+_PORT_IN_USE = "EADDRINUSE|hostfwd failed"  # the latter is slirp4netns's own word
+
+
 def _run_well(setting: Setting) -> Finished:
-    """Start it; a published port comes free only a moment after the end of the start before."""
+    """Start it; the kernel may need a moment more to let go of a port than of who had it."""
     end = time.monotonic() + 30
-    while (done := setting.run()).status == 125 and "EADDRINUSE" in done.stderr:
+    while (done := setting.run()).status == 125 and re.search(_PORT_IN_USE, done.stderr):
         if time.monotonic() > end:
             break
     done.ok()
@@ -341,10 +349,12 @@ def prepared(
     with contextlib.ExitStack() as stack:
         wrapper: Sequence[Argument] = ()
         joined = 0
+        stragglers: Callable[[], Sequence[int]] = tuple
         if start.place == "users":
             wrapper = _with_users(python, session.make_workdir())
         elif start.place == "site":
-            wrapper = stack.enter_context(internet(session.make_workdir())).enter()
+            site = stack.enter_context(internet(session.make_workdir()))
+            wrapper, stragglers = site.enter(), site.wait_until_left
         elif start.place == "held":
             joined = stack.enter_context(_held(python))
         listed = start.unshare.replace("PID", str(joined))
@@ -360,6 +370,7 @@ def prepared(
             {**start.env, **env},
             wrapper,
             joined,
+            stragglers,
         )
 
 
