@@ -13,7 +13,7 @@ def _start() -> None:
         try:
             import unshare_boot
 
-            unshare_boot.hook()
+            unshare_boot.boot()
         except BaseException as error:
             try:
                 os.write(2, b"unshare-boot: broken, not started: %a\n" % error)

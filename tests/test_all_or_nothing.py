@@ -225,6 +225,28 @@ def test_rooms_cut_short(session: Session, newest: Python, workdir: Path, name: 
         assert (done.status, done.stdout) == (125, ""), (number, done)
 
 
+CALLED = "import unshare_boot; unshare_boot.unshare('user,net'); print('user code')"
+ASKED = "import unshare_boot; unshare_boot.active(); print('user code')"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("__init__", CALLED), ("rehearsal", CALLED), ("inside", ASKED)]
+)
+def test_what_a_program_calls_cut_short(
+    session: Session, newest: Python, workdir: Path, name: str, code: str
+) -> None:
+    """After any line: a function that ends with its docstring would do nothing, in silence."""
+    python = session.fresh(session.variant(newest), workdir / "venv")
+    path = python.site_packages / "unshare_boot" / f"{name}.py"
+    lines = path.read_bytes().splitlines(keepends=True)
+    needed = len(lines) - (name == "__init__")  # the last line there is for the hook alone
+    for number in range(needed):
+        with changed(path, b"".join(lines[:number])):
+            done = python.run(code)
+        assert done.status != 0 and "user code" not in done.stdout, (number, done)
+    python.run(code).ok()
+
+
 def test_every_module_says_that_it_is_whole(newest: Python) -> None:
     package = newest.site_packages / "unshare_boot"
     for path in package.glob("*.py"):

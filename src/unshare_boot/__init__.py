@@ -15,6 +15,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from types import ModuleType
     from typing import Callable, NoReturn
 
     from .errors import UnshareError as UnshareError
@@ -43,7 +44,7 @@ __all__ = [
 REFUSED = 125  # the status of env(1), timeout(1) and chroot(1) for "the launcher itself failed"
 
 
-def boot() -> None:
+def _boot() -> None:
     """Enter the namespaces that PY_UNSHARE asks for; what the .pth line calls.
 
     Returns when everything asked for holds, or when the variable is unset or says to do nothing.
@@ -80,7 +81,7 @@ def boot() -> None:
         _refuse(text, error)
 
 
-def unshare(text: str) -> None:
+def _unshare(text: str) -> None:
     """Enter the namespaces of a list from a program's first line, before it starts a thread.
 
     The list is tried in a child first, so that a refusal leaves the process as it was. Should the
@@ -101,6 +102,8 @@ def unshare(text: str) -> None:
             _isolate(text)
         except BaseException as error:
             _refuse(text, error)
+    else:
+        _check_whole()
 
 
 def _isolate(text: str) -> None:
@@ -163,7 +166,11 @@ def _check_whole() -> None:
     """
     for name, module in tuple(sys.modules.items()):
         if name.startswith("unshare_boot.") and not hasattr(module, "WHOLE"):
-            raise ImportError(f"{module.__file__} is cut short: install unshare-boot anew")
+            raise _cut_short(module)
+
+
+def _cut_short(module: "ModuleType") -> ImportError:
+    return ImportError(f"{module.__file__} is cut short: install unshare-boot anew")
 
 
 def _reporter() -> "Callable[[str], None] | None":
@@ -196,8 +203,12 @@ def __getattr__(name: str) -> object:
         return UnshareError
     from . import inside
 
+    if not hasattr(inside, "WHOLE"):
+        raise _cut_short(inside)
     return getattr(inside, name)
 
 
-# What the hook calls. It stands last: a file that was cut short, by a full disk say, lacks it.
-hook = boot
+# They get their names last. A file that was cut short, by a full disk say, lacks these, where a
+# function that was cut short would do nothing and say nothing.
+unshare = _unshare
+boot = _boot

@@ -70,7 +70,8 @@ PROGRAM = LOOK + SAY
 # The same from a program's own first line; what a refusal leaves has to be what there was.
 CALLS = (
     "import sys, unshare_boot\ntry: unshare_boot.unshare(sys.argv[1])\n"
-    "except unshare_boot.UnshareError: pass\n" + PROGRAM
+    "except unshare_boot.UnshareError as no: print('unshare-boot:', no, file=sys.stderr)\n"
+    + PROGRAM
 )
 
 STEP = 1000  # seconds: by which clocks differ that are not the same

@@ -160,7 +160,7 @@ def test_broken_files(case: Case, own: Setting, full: bool) -> None:
                     source.write_bytes(content)
                 what = f"{name} {'missing' if content is None else f'cut to {len(content)} bytes'}"
                 wanted: tuple[str, ...] = ("refused", "stopped")
-                if own.start.name == "called":  # and needs no last line of __init__, the hook
+                if own.start.name == "called":  # and needs no last line of __init__
                     wanted += ("isolated",) if name == "__init__" else ("outside",)
                 case.expect(what, only=wanted, setting=own)
                 source.unlink(missing_ok=True)
