@@ -263,6 +263,9 @@ BAD = [
     ("bind=/a\\x:/b", "bind='/a\\\\x'", "a backslash stands only before"),
     ("tmpfs=/a\\", "tmpfs='/a\\\\'", "a backslash stands only before"),
     ("tmpfs=/a\0b", "tmpfs='/a\\x00b'", "NUL"),
+    ("tmpfs=/a\udd01b", "tmpfs='/a\\udd01b'", "'\\udd01' cannot be encoded"),
+    ("user=/\ud800", "user='/\\ud800'", "'\\ud800' cannot be encoded"),
+    ("uts=a\udd01", "uts='a\\udd01'", "hostname(7)"),
     ("mount=/m,tmpfs=/t", "tmpfs", "mount='/m' joins"),
     ("time=/t,monotonic=+1", "time='/t'", "keeps its clocks"),
 ]
@@ -370,8 +373,9 @@ def escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
 
 
-# Blanks at the end of an item are not a part of it.
-letters = st.characters(exclude_characters="\0")
+# Blanks at the end of an item are not a part of it. Surrogates stand for bytes that are no UTF-8.
+surrogates = st.characters(min_codepoint=0xDC80, max_codepoint=0xDCFF)
+letters = st.one_of(st.characters(codec="utf-8", exclude_characters="\0"), surrogates)
 paths = st.text(letters, min_size=1).map(str.rstrip).filter(bool).map(escaped)
 absolute = paths.map("/{}".format)
 ids = st.one_of(

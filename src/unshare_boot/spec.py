@@ -4,6 +4,7 @@ All of the language is here, and all that is said of a mistake. The plan itself,
 sides agree on, stands with those who carry it out, in ``namespaces``.
 """
 
+import os
 from errno import EINVAL
 
 from .errors import UnshareError
@@ -171,7 +172,7 @@ def _word_or_path(plan: Plan, name: str, value: "str | None") -> None:
 
 def _uts(plan: Plan, name: str, value: "str | None") -> None:
     if value is not None and value[:1] != "/":
-        length = len(value.encode("utf-8", "surrogateescape"))
+        length = len(value.encode("utf-8", "replace"))  # a surrogate is one byte
         if not 0 < length <= MAX_HOSTNAME:
             raise _bad(name, value, f"a hostname has 1 to {MAX_HOSTNAME} bytes, not {length}")
         if not value.isascii() or not value.replace("-", "a").replace(".", "a").isalnum():
@@ -394,6 +395,11 @@ def _ip(name: str, value: "str | None", text: str, versions: "tuple[int, ...]") 
 def _unescape(name: str, value: str) -> str:
     if "\0" in value:
         raise _bad(name, value, "a path has no NUL character")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:  # from unshare(); the environment holds what it encodes
+        wrong = ascii(value[error.start])
+        raise _bad(name, value, f"{wrong} cannot be encoded for a path") from None
     parts = iter(value.split("\\"))
     plain = next(parts)
     for part in parts:

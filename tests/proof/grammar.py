@@ -20,9 +20,11 @@ NAMESPACES = ("user", "net", "mount", "uts", "ipc", "cgroup", "time", "pid")
 OPERATIONS = {"proc", "sys", "tmpfs", "bind", "ro", "overlay"}
 REPEATED = {"map-users", "map-groups", "publish", "addr", "tmpfs", "bind", "ro", "overlay"}
 
-# Any character but those that have a meaning, or one of these with a backslash before it.
-PATH = r"(?:[^\\\0]|\\[\\,:])+"
-PART = r"(?:[^\\\0:]|\\[\\,:])+"
+# Any character but those that have a meaning and those that are no bytes, or one of the first with
+# a backslash before it.
+NONE = r"\\\0\ud800-\udc7f\udd00-\udfff"
+PATH = rf"(?:[^{NONE}]|\\[\\,:])+"
+PART = rf"(?:[^{NONE}:]|\\[\\,:])+"
 JOIN = rf"/(?:{PATH})?"
 NAME = r"(?![0-9.-])[._-]*[A-Za-z0-9][A-Za-z0-9._-]*[$._-]*"
 ID = rf"(?:[0-9]{{1,10}}|{NAME})"

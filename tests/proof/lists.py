@@ -20,7 +20,8 @@ characters = st.one_of(st.sampled_from(SPECIAL), st.characters(codec=None))
 
 
 def anything(max_size: int | None = None) -> Text:
-    """Any text that the environment can give Python: undecodable bytes are surrogates in it."""
+    """Any text that a program can give: the environment's, with undecodable bytes as surrogates,
+    and that with surrogates which stand for no byte."""
     return st.text(characters, max_size=max_size)
 
 
@@ -29,9 +30,14 @@ def escaped(path: str) -> str:
     return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
 
 
-# A blank at the end of an item is not a part of it, and no path has a NUL.
+def in_paths(character: str) -> bool:
+    """Whether a path can have it: no NUL, and no surrogate but those that stand for a byte."""
+    return character != "\0" and not re.match("[\ud800-\udc7f\udd00-\udfff]", character)
+
+
+# A blank at the end of an item is not a part of it.
 paths = (
-    st.text(characters.filter("\0".__ne__), min_size=1, max_size=8)
+    st.text(characters.filter(in_paths), min_size=1, max_size=8)
     .map(lambda path: path.rstrip(" \t"))
     .filter(bool)
     .map(escaped)

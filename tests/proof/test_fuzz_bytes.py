@@ -24,8 +24,8 @@ from proof.judge import check_refusal
 from proof.lists import SAMPLES, disturbed, heaps, right_lists
 from proof.plugin import Tally, Watch
 
-CI_RUNS, FULL_RUNS = 30_000, 3_000_000
-CI_STARTS, FULL_STARTS = 200, 20_000
+CI_RUNS, FULL_RUNS = 30_000, 1_000_000
+CI_STARTS, FULL_STARTS = 200, 4_000
 
 # What libFuzzer puts together: names, words, signs, and what only some variables have.
 _SPELT = """

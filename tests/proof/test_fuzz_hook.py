@@ -30,7 +30,7 @@ from proof.plugin import Tally, Watch
 from proof.stage import ODD, stage_of
 
 CI_LISTS = 75  # on each of two interpreters
-FULL_LISTS = 10_000  # on all together
+FULL_LISTS = 2_000  # on all together
 
 # The processes to join: the list that they are started with, and whether root starts them.
 HELD = {

@@ -53,7 +53,7 @@ def test_right_lists(pytestconfig: pytest.Config, full: bool, tally: Tally) -> N
             seen[each.partition("=")[0]] += 1
         tally.case()
 
-    examples(check, right_lists(), size(full, 600, 100_000), pytestconfig)
+    examples(check, right_lists(), size(full, 600, 30_000), pytestconfig)
     assert set(seen) == set(FORMS) == set(READERS)
 
 
@@ -93,7 +93,7 @@ def test_the_order_does_not_matter(pytestconfig: pytest.Config, full: bool, tall
         assert parse(",".join(other)) == plan
         tally.case()
 
-    examples(check, right_items(), size(full, 200, 30_000), pytestconfig)
+    examples(check, right_items(), size(full, 200, 10_000), pytestconfig)
 
 
 def test_the_order_of_mounts_matters(pytestconfig: pytest.Config, full: bool, tally: Tally) -> None:
@@ -108,7 +108,7 @@ def test_the_order_of_mounts_matters(pytestconfig: pytest.Config, full: bool, ta
         tally.case()
 
     strategy = st.lists(mounts, min_size=2, max_size=4, unique=True)
-    examples(check, strategy, size(full, 80, 10_000), pytestconfig)
+    examples(check, strategy, size(full, 80, 5_000), pytestconfig)
 
 
 def test_blanks_do_not_matter(pytestconfig: pytest.Config, full: bool, tally: Tally) -> None:
@@ -121,7 +121,7 @@ def test_blanks_do_not_matter(pytestconfig: pytest.Config, full: bool, tally: Ta
         tally.case()
 
     around = st.lists(st.tuples(blanks, blanks), min_size=40, max_size=40)
-    examples(check, st.tuples(right_items(), around), size(full, 150, 20_000), pytestconfig)
+    examples(check, st.tuples(right_items(), around), size(full, 150, 10_000), pytestconfig)
 
 
 ONCE = [*NAMESPACES, "setgroups", "caps", "monotonic", "boottime", "proc", "sys"]
@@ -140,7 +140,7 @@ def test_what_is_given_twice_is_refused(
         tally.case(count=2)
 
     strategy = st.tuples(right_items(), st.one_of([ITEMS[name] for name in ONCE]))
-    examples(check, strategy, size(full, 150, 20_000), pytestconfig)
+    examples(check, strategy, size(full, 150, 10_000), pytestconfig)
 
 
 def test_any_text(pytestconfig: pytest.Config, full: bool, tally: Tally) -> None:
@@ -158,7 +158,7 @@ def test_any_heap_of_items(pytestconfig: pytest.Config, full: bool, tally: Tally
         found[judge(text) is None] += 1
         tally.case()
 
-    examples(check, heaps, size(full, 1_000, 100_000), pytestconfig)
+    examples(check, heaps, size(full, 1_000, 30_000), pytestconfig)
     assert found[True] and found[False]
 
 
@@ -178,7 +178,7 @@ def test_a_character_or_two_wrong(pytestconfig: pytest.Config, full: bool, tally
         tally.case(count=variants)
 
     strategy = st.tuples(right_lists(), st.integers(0, 2**32))
-    examples(check, strategy, size(full, 400, 20_000), pytestconfig)
+    examples(check, strategy, size(full, 400, 10_000), pytestconfig)
     assert found[True] and found[False]
 
 
@@ -305,7 +305,7 @@ def test_any_error_of_the_system_is_explained(
         tally.case()
 
     strategy = st.tuples(any_list, os_errors)
-    examples(check, strategy, size(full, 400, 50_000), pytestconfig)
+    examples(check, strategy, size(full, 400, 20_000), pytestconfig)
 
 
 def test_any_other_error_is_explained(
@@ -318,7 +318,7 @@ def test_any_other_error_is_explained(
         tally.case()
 
     strategy = st.tuples(any_list, other_errors, st.booleans())
-    examples(check, strategy, size(full, 200, 20_000), pytestconfig)
+    examples(check, strategy, size(full, 200, 10_000), pytestconfig)
 
 
 def test_an_error_that_cannot_be_told(tally: Tally) -> None:
@@ -365,7 +365,7 @@ def test_any_machine(pytestconfig: pytest.Config, full: bool, tally: Tally, tmp_
 
     machines = st.dictionaries(st.sampled_from(FILES), contents)
     strategy = st.tuples(machines, any_list, os_errors)
-    examples(check, strategy, size(full, 200, 20_000), pytestconfig)
+    examples(check, strategy, size(full, 200, 10_000), pytestconfig)
 
 
 def test_a_path_of_the_longest_length_is_told_with_the_reason(tally: Tally) -> None:
