@@ -117,8 +117,8 @@ def _first_of_hook(lines: Sequence[tuple[str, str, str]]) -> int:
 
 def happenings(call: Call) -> list[str]:
     """All that is to happen at a call: each errno of its man page, ENOMEM, EINTR, three signals."""
-    if call.name == "rt_sigprocmask" and ", NULL, " in call.arguments:
-        return [*SIGNALS]  # the end of fork(3) in glibc, which has no use for an error there
+    if call.name == "rt_sigprocmask" and re.search(r", NULL, |~\[\]", call.arguments):
+        return [*SIGNALS]  # the ends of fork(3) in glibc, which has no use for an error there
     return [*errnos(call.name), *SIGNALS]
 
 
