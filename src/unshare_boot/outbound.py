@@ -332,7 +332,10 @@ def _keep_only(*wanted: int) -> "list[int]":
     for stream in range(3):
         if stream != held:
             os.dup2(null, stream)
-    for name in os.listdir("/proc/self/fd"):
+    names = os.listdir("/proc/self/fd")
+    if not names:  # the C library takes an ENOENT for the end; connect() would wait for ever
+        raise OSError(ENOENT, os.strerror(ENOENT), "/proc/self/fd")
+    for name in names:
         if int(name) > 2 and int(name) not in kept:
             try:
                 os.close(int(name))
