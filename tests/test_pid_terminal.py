@@ -46,6 +46,7 @@ def terminal(
     """Run a program as the leader of a session on a new pseudo-terminal, with more variables."""
 
     def become() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup(1)
         if os.getuid() != user.uid:
             os.setgroups([])
             os.setgid(user.gid)

@@ -102,7 +102,7 @@ def _unshare(text: str) -> None:
             _isolate(text)
         except BaseException as error:
             _refuse(text, error)
-    else:
+    else:  # the list is off, or the rehearsal cut short
         _check_whole()
 
 

@@ -19,7 +19,7 @@ What is particular to one driver is in the module of its name.
 """
 
 import os
-from errno import EADDRINUSE, ECHILD, EINVAL, ENOENT, EOPNOTSUPP, EPROTO, ESRCH
+from errno import ECHILD, EINVAL, ENOENT, EOPNOTSUPP, EPROTO, ESRCH
 
 from .errors import UnshareError
 from .namespaces import MS_BIND, O_PATH, call, mount
@@ -484,14 +484,17 @@ class Driver:
                 return _not_bound(each, error)
             if port:
                 return UnshareError(EPROTO, f"slirp4netns: {reason}", _item(each))
-            if f"/{each[1]}:{each[2]}'".encode() in self._errors:  # of pasta's "Failed to bind"
-                reason = "Address was in use a moment ago, and is free now: start again"
-                return _not_bound(each, OSError(EADDRINUSE, reason))
         text = self._errors.decode("utf-8", "backslashreplace")
         # A pasta without a syslog complains of that, too, after each of its messages.
         lines = [line.strip() for line in text.splitlines() if not line.endswith("to syslog")]
         said = "; ".join([line for line in lines if line][:MOST_LINES]) or "it said nothing"
-        return UnshareError(ECHILD, f"{os.path.basename(command[0])}: {said}", f"net={plan.net}")
+        item = f"net={plan.net}"
+        for each in _tcp(plan):
+            if f"/{each[1]}:{each[2]}'" in said:  # of pasta's "Failed to bind"
+                item = _item(each)
+                said += "; it is free now, so start again if something else had it"
+                break
+        return UnshareError(ECHILD, f"{os.path.basename(command[0])}: {said}", item)
 
 
 def _tcp(plan: "Plan") -> "list[Port]":

@@ -44,6 +44,9 @@ RAN = (0, 2, 3, 4, 5)
 
 _PROBLEM = re.compile(r"^(FAIL|ERROR): (\S+) \(([\w.]+)\)", re.MULTILINE)
 _SKIPPED = re.compile(r"^(\S+) skipped -- (.*)$", re.MULTILINE)
+_SKIPPED_TEST = re.compile(
+    r"^(\w+) \(([\w.]+)\)(?:\n.*)? \.\.\. skipped (['\"].*['\"])$", re.MULTILINE
+)
 _PROCESS = re.compile(r"@test_\d+_tmp")  # the name of a file, with the process id in it
 _WARNING = re.compile(r"^Warning -- (.*)$", re.MULTILINE)
 
@@ -226,14 +229,20 @@ def _outcomes(file: str, finished: Finished, report: Path) -> dict[str, str]:
             elif child.tag in ("failure", "error"):
                 found[name] = {"failure": "failed"}.get(child.tag, "error")
     for word, method, place in _PROBLEM.findall(finished.stdout):
-        name = place if place.endswith(f".{method}") else f"{place}.{method}"
-        found.setdefault(name, "failed" if word == "FAIL" else "error")
+        found.setdefault(_named(method, place), "failed" if word == "FAIL" else "error")
+    for method, place, reason in _SKIPPED_TEST.findall(finished.stdout):  # 3.12.1 reports none
+        found.setdefault(_named(method, place), f"skipped: {ast.literal_eval(reason)}")
     found[file] = "ran" if finished.status in RAN else f"status {finished.status}"
     for name, reason in _SKIPPED.findall(finished.stdout):  # the file, or one of a package
         found[name] = f"skipped: {reason}"
     changed = sorted({warning.strip() for warning in _WARNING.findall(finished.stdout)})
     found[f"{file} (environment)"] = "; ".join(changed)
     return found
+
+
+def _named(method: str, place: str) -> str:
+    """The name of a test; before 3.11 only that of its class is between the parentheses."""
+    return place if place.endswith(f".{method}") else f"{place}.{method}"
 
 
 @contextlib.contextmanager

@@ -301,7 +301,7 @@ class Judge:
         return kind
 
 
-_PORT_IN_USE = "EADDRINUSE|hostfwd failed"  # the latter is slirp4netns's own word
+_PORT_IN_USE = "EADDRINUSE|it is free now|hostfwd failed"  # the last is slirp4netns's own word
 
 
 def _run_well(setting: Setting) -> Finished:

@@ -117,6 +117,19 @@ def test_every_call(trial: Trial, full: bool, tally: Tally) -> None:
     tally.left += [str(path) for path in (trial.setting.workdir / "tmp").iterdir()]
 
 
+PASTA = [start for start in STARTS if start.name == "pasta"]
+
+
+@pytest.mark.parametrize("start", PASTA, ids=lambda start: start.name)
+def test_a_watcher_that_cannot_list_its_descriptors(trial: Trial, tally: Tally) -> None:
+    """To the C library ENOENT is the end of the list; what stays open nobody may wait for."""
+    listing = next(
+        each for each in trial.calls if (each.process, each.name) == ("0.1.1", "getdents64")
+    )
+    outcome = trial.outcome(listing, "ENOENT")
+    tally.case(started_unisolated=outcome != "refused", what=f"{listing} ENOENT: {outcome}")
+
+
 # What is said of a refusal, for the calls that the hook makes itself.
 
 BOTH = [start for start in STARTS if start.name in ("net", "seven")]
