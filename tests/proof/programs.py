@@ -98,7 +98,9 @@ def equipped(session: Session, which: str) -> Python:
         found = _equip(session, variant)
         if found:
             return found
-    pytest.fail(f"no interpreter here has wheels for all of {REQUIREMENTS}")
+    reasons = [path.read_text() for path in sorted(session.directory.glob("programs-*.lacking"))]
+    reason = "\n".join([f"no interpreter here has wheels for all of {REQUIREMENTS}", *reasons])
+    pytest.fail(reason)
 
 
 def _equip(session: Session, variant: Variant) -> Python | None:

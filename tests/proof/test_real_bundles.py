@@ -165,6 +165,7 @@ sys.exit(not (known.get("Py_ENABLE_SHARED") and library and (header or sys.argv[
 """
 
     def make() -> None:
+        reasons = [f"no interpreter here is one for {tool} (Debian: libpython3.11)"]
         for variant in reversed(default(session.found)):
             able = subprocess.run([variant.interpreter.executable, "-c", code, tool])
             if able.returncode != 0:
@@ -173,10 +174,11 @@ sys.exit(not (known.get("Py_ENABLE_SHARED") and library and (header or sys.argv[
             python = session.fresh(variant, directory)
             try:
                 session.uv("pip", "install", "--python", python.executable, tool)
-            except RuntimeError:  # not yet for this version
+            except RuntimeError as error:  # not yet for this version
+                reasons.append(str(error))
                 continue
             return
-        raise RuntimeError(f"no interpreter here is one for {tool} (Debian: libpython3.11)")
+        raise RuntimeError("\n".join(reasons))
 
     session.once(f"builder-{tool}", make)
     return directory / "bin"

@@ -66,15 +66,16 @@ def interrupt():
     asked = client.execute("import time; print('asleep', flush=True); time.sleep(600)")
     while "asleep" not in client.get_iopub_msg(timeout=90)["content"].get("text", ""):
         pass
-    manager.interrupt_kernel()
-    while (answer := client.get_shell_msg(timeout=15))["parent_header"]["msg_id"] != asked:
-        pass
-    return answer["content"]["ename"]
+    for _ in range(4):  # a KeyboardInterrupt is lost in ipykernel now and then, un-isolated as well
+        manager.interrupt_kernel()
+        with contextlib.suppress(queue.Empty):
+            while (answer := client.get_shell_msg(timeout=10))["parent_header"]["msg_id"] != asked:
+                pass
+            return answer["content"]["ename"]
 
 interrupted = None
-while not interrupted:  # ipykernel forgets to answer now and then, un-isolated as well
-    with contextlib.suppress(queue.Empty):
-        interrupted = interrupt()
+for _ in range(3):  # or it forgets to answer
+    interrupted = interrupted or interrupt()
 manager.restart_kernel()
 client.wait_for_ready(timeout=90)
 found.append(where())
