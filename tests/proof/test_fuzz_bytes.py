@@ -20,7 +20,7 @@ from harness import Python, namespaces, require_module
 from harness.session import PROJECT
 from proof.chance import examples
 from proof.grammar import FORMS, NAMESPACES, Meaning, Wrong, understand
-from proof.judge import check_refusal
+from proof.judge import check_refusal, good_to_print
 from proof.lists import SAMPLES, disturbed, heaps, right_lists
 from proof.plugin import Tally, Watch
 
@@ -147,7 +147,7 @@ def start(python: Python, variables: dict[str, bytes], locale: str, watch: Watch
         assert (done.status, done.stdout) == (125, ""), done
         check_refusal(done.stderr.encode("utf-8", "surrogateescape"))
         return 125, {}, False
-    assert all(line.isprintable() for line in done.stderr.splitlines()), done
+    assert all(map(good_to_print, done.stderr.split("\n"))), done
     inodes, kept = json.loads(done.stdout)
     return 0, inodes, kept
 
