@@ -176,7 +176,8 @@ class Running:
     @property
     def kinds(self) -> list[str]:
         """The namespaces that it was to have for itself, as files in /proc/PID/ns."""
-        return [FILES[item] for item in (self.unshare or "").split(",") if item]
+        items = (self.unshare or "").split(",")
+        return [FILES[item.partition("=")[0]] for item in items if item]
 
     def processes(self) -> dict[int, dict[str, int]]:
         """Each of its processes with its namespaces, which are counted as cases, from outside."""
