@@ -44,6 +44,12 @@ DEADLINE = 90.0  # seconds, for what is a matter of one or two on a machine that
 
 FILES = {"user": "user", "net": "net", "mount": "mnt", "pid": "pid", "uts": "uts", "ipc": "ipc"}
 
+
+def kinds_of(unshare: str) -> list[str]:
+    """The namespaces that a list of nothing else makes, as files in /proc/PID/ns."""
+    return [FILES[item.partition("=")[0]] for item in unshare.split(",") if item]
+
+
 # What a program prints of itself, or answers.
 WHERE = """
 import os
@@ -176,8 +182,7 @@ class Running:
     @property
     def kinds(self) -> list[str]:
         """The namespaces that it was to have for itself, as files in /proc/PID/ns."""
-        items = (self.unshare or "").split(",")
-        return [FILES[item.partition("=")[0]] for item in items if item]
+        return kinds_of(self.unshare or "")
 
     def processes(self) -> dict[int, dict[str, int]]:
         """Each of its processes with its namespaces, which are counted as cases, from outside."""

@@ -21,7 +21,7 @@ from harness.interpreters import probe
 from harness.processes import Argument
 from harness.session import Variant
 from proof.plugin import Tally, Watch
-from proof.programs import DEADLINE, FILES, WHERE, until
+from proof.programs import DEADLINE, FILES, WHERE, kinds_of, until
 
 # What a program sees of what each item does.
 SEEN = f"""
@@ -300,9 +300,10 @@ def test_starting_over(
             assert "starting over" in done.stderr
             plain = python.run(argv, env=watch.env, cwd=workdir).ok()
             assert ast.literal_eval(plain)[1:] == tuple(rest)
-            kinds = [FILES[item.partition("=")[0]] for item in unshare.split(",")]
             unisolated = [
-                kind for kind in kinds if where["namespaces"][kind] == namespace_inode("self", kind)
+                kind
+                for kind in kinds_of(unshare)
+                if where["namespaces"][kind] == namespace_inode("self", kind)
             ]
             tally.case(started_unisolated=bool(unisolated), what=f"PyPy starts over: {unisolated}")
 

@@ -19,7 +19,7 @@ import pytest
 from harness import Finished, Python, Session, namespace_inode, require_root, require_tool
 from harness.processes import Argument
 from proof.plugin import Tally, Watch
-from proof.programs import CLIENT, DEADLINE, FILES, WHERE, equipped, running, until
+from proof.programs import CLIENT, DEADLINE, WHERE, equipped, kinds_of, running, until
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 
 APP = f"""
@@ -48,8 +48,8 @@ def place(workdir: Path, session: Session) -> Path:
 
 def isolated(place: dict[str, Any], unshare: str) -> bool:
     """Whether a program is, by what it has said of itself."""
-    kinds = [FILES[item.partition("=")[0]] for item in unshare.split(",")]
-    return all(place["namespaces"][kind] != namespace_inode("self", kind) for kind in kinds)
+    inside = place["namespaces"]
+    return all(inside[kind] != namespace_inode("self", kind) for kind in kinds_of(unshare))
 
 
 def test_notify(real: Python, place: Path, watch: Watch, tally: Tally) -> None:

@@ -13,7 +13,7 @@ import pytest
 from harness import Python, Session, namespace_inode, require_root
 from harness.session import default
 from proof.plugin import Tally, Watch
-from proof.programs import DEADLINE, FILES, WHERE, equipped, free_port
+from proof.programs import DEADLINE, WHERE, equipped, free_port, kinds_of
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 
 LISTS = ["user,net,mount", "user,net,pid"]
@@ -41,8 +41,7 @@ def count(places: list[dict[str, Any]], unshare: str | None, tally: Tally, what:
     """Count processes, by what they have said of themselves."""
     for place in places:
         assert place["left"] is None
-        for item in unshare.split(",") if unshare else ():
-            kind = FILES[item.partition("=")[0]]
+        for kind in kinds_of(unshare or ""):
             unisolated = place["namespaces"][kind] == namespace_inode("self", kind)
             tally.case(started_unisolated=unisolated, what=f"{what}, {unshare}: {place}")
 
