@@ -22,7 +22,7 @@ import os
 from errno import ECHILD, EINVAL, ENOENT, EOPNOTSUPP, EPROTO, ESRCH
 
 from .errors import UnshareError
-from .namespaces import MS_BIND, O_PATH, call, mount
+from .namespaces import CLONE_NEWNS, MS_BIND, MS_REC, MS_SLAVE, O_PATH, call, mount, unshare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -300,6 +300,7 @@ def _watch(plan: "Plan", pid: str, process: int, go: int, answer: int) -> "NoRet
     if os.read(go, 2) != b"go":
         os._exit(0)
     try:
+        _leave_the_mounts()
         namespace = _network(pid)
         driver = Driver(plan, pid, process)
     except UnshareError as error:
@@ -320,6 +321,27 @@ def _watch(plan: "Plan", pid: str, process: int, go: int, answer: int) -> "NoRet
 
     os.write(answer, dumps(failure))
     os._exit(0)
+
+
+def _leave_the_mounts() -> None:
+    """Have mounts of its own from here on, so that no helper can touch those of the host.
+
+    A helper's sandbox may unmount what it does not need, and a mount that is shared is then gone
+    everywhere: slirp4netns makes only / private, not what is mounted below. What the host unmounts
+    goes away here, too, and nothing goes the other way: mount_namespaces(7), MS_SLAVE.
+
+    Raises:
+        OSError: the kernel refuses it to a process that could touch the host's mounts.
+    """
+    try:
+        unshare(CLONE_NEWNS, "CLONE_NEWNS")
+    except PermissionError:
+        from .machine import Machine
+
+        if Machine().capable():
+            raise
+        return  # whoever is without CAP_SYS_ADMIN has no power over any mount
+    mount(None, "/", None, MS_REC | MS_SLAVE)
 
 
 def _keep_only(*wanted: int) -> "list[int]":

@@ -321,7 +321,7 @@ def available(start: Start) -> None:
     if start.place == "users":
         require_tool("newuidmap")
     if start.place == "site":
-        require_tool(start.name)
+        require_tool(re.findall("net=(\\w+)", start.unshare)[0])
 
 
 @contextlib.contextmanager

@@ -1,0 +1,111 @@
+"""No start takes a mount away from the host, or leaves one there: where all mounts are shared.
+
+That is how systemd has them on every machine. Each start has a host of its own: a mount namespace
+that is private to begin with, so that nothing gets to the machine that runs the tests.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+from proof.starts import STARTS, Start, either, prepared
+
+from harness import Python, Session, User, require_root, require_tool
+from harness.internet import Site, internet
+from harness.processes import Argument
+
+__all__ = ["either"]
+
+HOST = """
+    dir=$1 tmp=$2; shift 2
+    if [ "$tmp" = tmpfs ]; then
+        mount --bind "$dir" /mnt && mount -t tmpfs -o mode=1777 tmpfs /tmp || exit
+        mkdir -p "$dir" && mount --move /mnt "$dir" || exit
+    fi
+    mount --make-rshared / || exit
+    before=$(cat /proc/self/mountinfo)
+    "$@"
+    status=$?
+    after=$(cat /proc/self/mountinfo)
+    [ "$before" = "$after" ] && exit $status
+    printf '%s\\n\\n%s\\n' "$before" "$after" >&2
+    exit 99
+"""
+
+# STARTS has them by an ordinary user only, who has no power over the mounts of the host.
+PUBLISHED = "publish=8080:80,publish=8081:81/udp"
+BY_ROOT = [
+    Start(f"root-{name}", listed, "net", as_root=True, place="site")
+    for name, listed in (
+        ("pasta", f"net=pasta,{PUBLISHED}"),
+        ("slirp4netns", f"net=slirp4netns,{PUBLISHED}"),
+        ("mount-slirp4netns", "net=slirp4netns,mount"),
+        ("pid-slirp4netns", "net=slirp4netns,pid"),
+        ("user-pasta", "user,net=pasta"),
+        ("user-slirp4netns", "user,net=slirp4netns"),
+    )
+]
+
+
+def on_a_host(session: Session, tmp: str) -> list[Argument]:
+    """The command that runs what follows on a host of its own; it ends with 99 for a change."""
+    require_root()
+    unshare = [require_tool("unshare"), "--mount", "--propagation", "private"]
+    return [*unshare, "sh", "-c", HOST, "sh", session.directory, tmp]
+
+
+WHERE = [
+    pytest.param(start, tmp, id=f"{start.name}-{tmp}")
+    for start in [*STARTS, *BY_ROOT]
+    for tmp in (("directory", "tmpfs") if start.place == "site" else ("directory",))
+]
+
+
+@pytest.mark.parametrize(("start", "tmp"), WHERE)
+def test_a_start_leaves_the_mounts_of_the_host_alone(
+    either: Python, start: Start, tmp: str, session: Session
+) -> None:
+    with prepared(start, either, session, {}) as setting:
+        host = on_a_host(session, tmp)
+        assert replace(setting, wrapper=[*setting.wrapper, *host]).run().ok()
+
+
+@pytest.fixture(scope="module")
+def site(session: Session) -> Iterator[Site]:
+    require_root()
+    with internet(session.make_workdir()) as made:
+        yield made
+
+
+def on_a_sites_host(
+    python: Python, who: User, site: Site, host: Sequence[Argument], *arguments: str
+) -> str:
+    change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    command = [*site.enter(*host), *change, python.executable, *arguments]
+    done = python.root.run(command, cwd=who.home, timeout=300, env={"HOME": str(who.home)})
+    return done.ok()
+
+
+@pytest.mark.parametrize("tmp", ["directory", "tmpfs"])
+@pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
+def test_the_doctor_does_not_either_and_says_the_same_again(
+    either: Python, session: Session, site: Site, tmp: str, as_root: bool
+) -> None:
+    for tool in ("pasta", "slirp4netns"):
+        require_tool(tool)
+    who = either.root if as_root else either.user
+    host = on_a_host(session, tmp)
+    doctor = ["-m", "unshare_boot"]
+    first, again = (
+        re.sub(r"publish=\d+:", "publish=PORT:", on_a_sites_host(either, who, site, host, *doctor))
+        for _ in range(2)
+    )
+    assert first == again
+    assert re.search(r"\n  yes  net=slirp4netns", first), first
+    for listed in ("net=slirp4netns", "net=pasta"):
+        listed = listed if as_root else f"user,{listed}"
+        check = on_a_sites_host(either, who, site, host, *doctor, "check", listed)
+        assert check.startswith("yes "), check
