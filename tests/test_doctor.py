@@ -307,3 +307,14 @@ def test_nobody_reads_it(newest: Python) -> None:
     command = " ".join(f"'{part}'" for part in newest.command(DOCTOR))
     done = newest.user.run(["sh", "-c", f"({command}; echo $? >&2) | true"])
     assert done.stderr in ("0\n", "1\n")
+
+
+def test_a_no_stays_a_no_where_sigchld_is_ignored(each: Python) -> None:
+    """As it may have been inherited: then the kernel reaps, and waitpid(2) has no status."""
+    ignoring = ["env", "--ignore-signal=CHLD", *each.command(DOCTOR)]
+    for listed, status in (("user", 0), ("user,tmpfs=/no/such/directory", 1)):
+        plain = each.run([*DOCTOR, "check", listed])
+        assert plain.status == status
+        assert each.user.run([*ignoring, "check", listed]) == plain
+    table = items(each.user.run([*ignoring, "--json"]))
+    assert table["user"]["works"] and not table["user=all"]["works"]

@@ -370,6 +370,62 @@ def test_what_the_program_says_ends_up_in_the_refusal(visitor: Visitor, driver: 
     refused(done, f"net={driver}", "no-such-option")
 
 
+BROKEN = {
+    "says why": "#!/bin/sh\necho 'no luck today' >&2; exit 1\n",
+    "says nothing": "#!/bin/sh\nexit 1\n",
+    "is killed": "#!/bin/sh\necho 'no luck today' >&2; kill -KILL $$\n",
+    "has a child that fails": "#!/bin/sh\n(exit 3); echo status $? >&2; exit 1\n",
+    "is no program": "#!/no/such/interpreter\n",
+}
+SAID = {
+    "a wrong option": "no-such-option",
+    "says nothing": "it said nothing",
+    "has a child that fails": "status 3",
+    "is no program": "No such file or directory",
+}
+
+
+@pytest.mark.parametrize("items", ["user", "user,pid", "user,publish=7300:80/udp", "mount"])
+@pytest.mark.parametrize("how", ["a wrong option", *BROKEN])
+def test_the_reason_is_the_same_where_sigchld_is_ignored(
+    either: Visitor, driver: str, how: str, items: str, workdir: Path
+) -> None:
+    """As it may have been inherited: then the kernel reaps, and waitpid(2) finds no child."""
+    env = {"PY_UNSHARE_NET_OPTS": "--no-such-option"}
+    if how in BROKEN:
+        (workdir / driver).write_text(BROKEN[how])
+        (workdir / driver).chmod(0o755)
+        env = {"PATH": f"{workdir}:{os.environ['PATH']}"}
+    unshare, as_root = f"{items},net={driver}", not items.startswith("user")
+    plain, ignored = (
+        either.run("print('user code')", unshare, env=env, prefix=prefix, as_root=as_root)
+        for prefix in ([], ["env", "--ignore-signal=CHLD"])
+    )
+    refused(plain, f"net={driver}: ")
+    assert ignored == plain
+    assert SAID.get(how, "no luck today") in ignored.stderr
+
+
+def test_it_goes_where_sigchld_is_ignored(either: Visitor, driver: str) -> None:
+    code = f"""{CLIENT}
+import signal
+print(exchange("{SERVER}", {ECHO_PORT}), signal.getsignal(signal.SIGCHLD).name)
+"""
+    unshare = f"user,net={driver},publish=7300:80,publish=7301:80/udp"
+    done = either.run(code, unshare, prefix=["env", "--ignore-signal=CHLD"])
+    assert done.ok() == f"{SITE} SIG_IGN\n"
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_port_in_use_is_refused_where_sigchld_is_ignored(
+    either: Visitor, driver: str, kind: str
+) -> None:
+    unshare = f"user,net={driver},publish=7301:80/{kind}"
+    with either.site.listen(f"{kind}:127.0.0.1:7301"):
+        done = either.run("", unshare, prefix=["env", "--ignore-signal=CHLD"])
+    refused(done, "127.0.0.1:7301", "already in use")
+
+
 def test_options_that_cannot_be_split_are_refused(visitor: Visitor, driver: str) -> None:
     done = visitor.run("", f"user,net={driver}", env={"PY_UNSHARE_NET_OPTS": "'"})
     refused(done, "PY_UNSHARE_NET_OPTS", "quotation")

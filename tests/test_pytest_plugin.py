@@ -564,3 +564,25 @@ def test_a_debugger_on_the_network_is_not_lost(run: Run, workdir: Path) -> None:
     (workdir / "pydevd.py").write_text("")
     done = run("-p", "pydevd", "--unshare=user,net", test_it=ISOLATED)
     assert done.status == 4 and "a debugger is attached by network" in done.stderr
+
+
+def test_reports_come_home_where_sigchld_is_ignored(run: Run) -> None:
+    """The kernel reaps then, and there is no status: waitpid(2)."""
+    done = run(
+        "-v",
+        ini="",
+        conftest="import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
+        test_it="""
+import os, pytest
+@pytest.mark.unshare("user")
+def test_good(): pass
+@pytest.mark.unshare("user")
+def test_bad(): assert 1 == 2
+@pytest.mark.unshare("user")
+def test_crash(): os._exit(0)
+""",
+    )
+    assert done.status == 1
+    assert "1 == 2" in done.stdout and "::test_good PASSED" in done.stdout
+    assert "the process that ran this test ended before the test's end" in done.stdout
+    assert "2 failed, 1 passed" in done.stdout

@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Without a default of its own, or it would undo a --json before the command.
     check.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
     chosen = parser.parse_args(arguments)
+    # Ignored, as it may have been inherited, every child would seem to have ended well: waitpid(2).
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # paths need not suit the terminal

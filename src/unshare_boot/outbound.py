@@ -293,6 +293,11 @@ def _watch(plan: "Plan", pid: str, process: int, go: int, answer: int) -> "NoRet
         go: where it says to go; it does not if it fails or starts over before.
         answer: where it waits for READY or for what to raise.
     """
+    from _signal import SIG_DFL, SIGCHLD, signal  # type: ignore[import-not-found]
+
+    # What the program makes of its children is not for these: were it ignored, as it may have been
+    # inherited, the kernel would reap them (waitpid(2), NOTES), the driver's children too.
+    signal(SIGCHLD, SIG_DFL)
     call("prctl", PR_SET_NAME, b"unshare-net")
     os.setsid()  # a terminal's Ctrl-C is the program's to handle, and it may need the network then
     os.chdir("/")
@@ -401,12 +406,7 @@ class Driver:
                 control.close()
 
     def _start(self, pid: str, ready_descriptor: int) -> None:
-        from _signal import (  # type: ignore[import-not-found]
-            SIG_DFL,
-            SIG_SETMASK,
-            pthread_sigmask,
-            signal,
-        )
+        from _signal import SIG_DFL, SIG_SETMASK, pthread_sigmask, signal
 
         self._ready, ready = os.pipe()
         self._log, log = os.pipe()

@@ -165,19 +165,28 @@ def _in_child(item: pytest.Item, plan: Plan) -> list[Any]:
     os.close(writer)
     try:
         answer = _receive(reader, child)
-        _, status = os.waitpid(child, 0)
+        how = _reap(child)
     except BaseException:  # Ctrl-C, or the alarm of pytest-timeout
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+        _reap(child)
         raise
     finally:
         os.close(reader)
     if answer is None:
-        how = f"exited with status {os.WEXITSTATUS(status)}"
-        if os.WIFSIGNALED(status):
-            how = f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
         pytest.fail(f"the process that ran this test {how} before the test's end", pytrace=False)
     return _understand(item, *answer)
+
+
+def _reap(child: int) -> str:
+    """Wait for the child, and return how it has ended, in words."""
+    try:
+        _, status = os.waitpid(child, 0)
+    except ChildProcessError:  # SIGCHLD is ignored, and the kernel has done it: waitpid(2)
+        return "ended"
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exited with status {os.WEXITSTATUS(status)}"
 
 
 def _receive(reader: int, child: int) -> Any:
@@ -186,7 +195,10 @@ def _receive(reader: int, child: int) -> Any:
     The end of the pipe does not tell: processes that the test has left running have it open.
     """
     data = b""
-    ended = open_process(child)
+    try:
+        ended = open_process(child)
+    except ProcessLookupError:  # it has ended, and SIGCHLD is ignored: there is no zombie
+        ended = os.open(os.devnull, os.O_RDONLY)  # which can always be read
     try:
         while len(data) < LENGTH or len(data) < LENGTH + int.from_bytes(data[:LENGTH], "big"):
             ready, _, _ = select.select([reader, ended], [], [])
