@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, User, id_map, namespaces, require_root, require_tool
+from harness import Python, User, id_map, namespaces, own_shared_mounts, require_root, require_tool
+from harness.session import PROJECT
 
 
 def test_a_process_starts_clean(newest: Python, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,3 +76,38 @@ def test_what_is_missing_is_skipped_but_not_in_ci(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(pytest.fail.Exception, match="root"):
         require_root()
     assert Path(require_tool("sh")).is_file()
+
+
+MOUNTS = "/proc/self/mountinfo"
+WITH_SHARED_MOUNTS = PROJECT / ".ci" / "with-shared-mounts"
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ("true", 0),
+        ("exit 3", 3),
+        ("mount -t tmpfs tmpfs /mnt && umount /mnt", 0),
+        ("mount -t tmpfs tmpfs /mnt", 1),
+        ("umount --lazy /proc", 1),
+        ("mount --make-private /proc", 1),
+        ("unshare --mount --propagation shared mount -t tmpfs tmpfs /mnt", 1),
+        ("unshare --mount mount -t tmpfs tmpfs /mnt", 0),
+    ],
+)
+def test_ci_sees_what_the_suite_does_to_shared_mounts(
+    newest: Python, script: str, status: int
+) -> None:
+    require_root()
+    done = newest.root.run(
+        [WITH_SHARED_MOUNTS, "sh", "-c", f"grep -q shared: {MOUNTS} && {script}"]
+    )
+    assert done.status == status, done
+    assert ("the mounts are not what they were" in done.stderr) == (status == 1)
+
+
+def test_shared_mounts_of_ones_own_are_not_the_machines(newest: Python) -> None:
+    """Also where the machine's are shared, which is what the first command is for."""
+    inner = [*own_shared_mounts(), "sh", "-c", f"mount -t tmpfs tmpfs /mnt && cat {MOUNTS}"]
+    shown = newest.root.run([WITH_SHARED_MOUNTS, *inner]).ok()
+    assert " /mnt rw" in shown and "shared:" in shown

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, User, require_root, require_tool
+from harness import Python, User, own_shared_mounts, require_tool
 
 READ = "import sys; sys.stdout.write(open(sys.argv[1]).read())"
 
@@ -370,11 +370,10 @@ print(done.returncode, done.stdout, done.stderr)
 def test_root_s_mounts_do_not_get_out(
     newest: Python, tree: Path, propagation: str, operation: str, joining: str
 ) -> None:
-    require_root()
     command = newest.command("print('user code')")
     listing = f"mount={propagation},{operation}{joining}"
     done = newest.root.run(
-        ["unshare", "--mount", "--propagation", "shared", newest.base, "-c", SHARED, *command],
+        [*own_shared_mounts(), newest.base, "-c", SHARED, *command],
         env={"PY_UNSHARE": listing, "PYTHONNOUSERSITE": "1"},
         cwd=tree,
     )

@@ -17,7 +17,15 @@ from typing import Any
 
 import pytest
 
-from harness import Python, User, id_map, namespace_inode, namespaces, require_root, require_tool
+from harness import (
+    Python,
+    User,
+    id_map,
+    namespace_inode,
+    namespaces,
+    own_shared_mounts,
+    require_tool,
+)
 
 DAY = 86400
 FILES = {"mount": "mnt"}
@@ -294,10 +302,9 @@ class Host:
 
 @pytest.fixture(params=["oldest", "newest"])
 def host(request: pytest.FixtureRequest) -> Iterator[Host]:
-    require_root()
     python: Python = request.getfixturevalue(request.param)
-    command = [require_tool("unshare"), "--mount", "--propagation", "shared", "sh", "-c"]
-    with python.root.popen([*command, "mount --make-rshared / && echo ready && exec cat"]) as child:
+    command = [*own_shared_mounts(), "sh", "-c", "echo ready && exec cat"]
+    with python.root.popen(command) as child:
         assert child.stdout and child.stdout.readline() == "ready\n"
         yield Host(python, child.pid)
 

@@ -31,6 +31,7 @@ CI (a missing tool, or not being root, is a failure instead of a skip).
 from __future__ import annotations
 
 from harness.interpreters import Interpreter
+from harness.mounts import own_shared_mounts
 from harness.outer import id_map, lasting_inode, namespace_inode, namespaces
 from harness.processes import Finished, Python, User
 from harness.require import require_module, require_root, require_tool
@@ -46,6 +47,7 @@ __all__ = [
     "lasting_inode",
     "namespace_inode",
     "namespaces",
+    "own_shared_mounts",
     "require_module",
     "require_root",
     "require_tool",
