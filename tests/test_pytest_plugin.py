@@ -21,6 +21,12 @@ from harness.session import default
 
 # pytest-forked cannot serialise the reports of pytest 9.
 NEEDS = ["pytest<9", "pytest-cov", "pytest-forked", "pytest-timeout", "pytest-xdist"]
+# Of the oldest Python, but for pytest 9, which has subtests itself.
+WITH_SUBTESTS = {
+    "7.0": ["pytest==7.0.*", "pytest-subtests<0.12", "pytest-xdist"],
+    "8.4": ["pytest==8.4.*", "pytest-subtests", "pytest-xdist"],
+    "newest": ["pytest>=9", "pytest-xdist"],
+}
 
 ISOLATED = """
 import os, unshare_boot
@@ -35,14 +41,19 @@ Run = Callable[..., Finished]
 @pytest.fixture(scope="session", params=["oldest", "newest"])
 def tested(request: pytest.FixtureRequest, session: Session) -> Python:
     """An environment that has pytest and plugins; not changed by any test."""
-    interpreter = default(session.found)[0 if request.param == "oldest" else -1]
-    directory = session.directory / f"pytest-{request.param}"
+    # The newest Python with the newest pytest as well.
+    needs = [n for n in NEEDS if request.param == "oldest" or n != "pytest-forked"]
+    needs = [n.partition("<")[0] if request.param == "newest" else n for n in needs]
+    return with_packages(session, request.param, request.param, needs)
+
+
+def with_packages(session: Session, which: str, name: str, needs: list[str]) -> Python:
+    """An environment of the oldest or the newest Python."""
+    interpreter = default(session.found)[0 if which == "oldest" else -1]
+    directory = session.directory / f"pytest-{name}"
 
     def make() -> None:
         made = session.fresh(interpreter, directory)
-        # The newest Python with the newest pytest as well.
-        needs = [n for n in NEEDS if request.param == "oldest" or n != "pytest-forked"]
-        needs = [n.partition("<")[0] if request.param == "newest" else n for n in needs]
         session.uv("pip", "install", "--python", made.executable, *needs)
 
     session.once(directory.name, make)
@@ -52,6 +63,19 @@ def tested(request: pytest.FixtureRequest, session: Session) -> Python:
 @pytest.fixture
 def run(tested: Python, workdir: Path, session: Session) -> Run:
     """Write files into a directory and run pytest there."""
+    return runner(tested, workdir, session)
+
+
+@pytest.fixture(params=WITH_SUBTESTS)
+def run_subtests(request: pytest.FixtureRequest, workdir: Path, session: Session) -> Run:
+    """The same by versions of pytest that know subtests, of themselves or by a plugin."""
+    which = "newest" if request.param == "newest" else "oldest"
+    name = f"subtests-{request.param}"
+    tested = with_packages(session, which, name, WITH_SUBTESTS[request.param])
+    return runner(tested, workdir, session)
+
+
+def runner(tested: Python, workdir: Path, session: Session) -> Run:
 
     def run(*arguments: str, unshare: str | None = None, **options: Any) -> Finished:
         files = {
@@ -432,6 +456,103 @@ def test_two(): assert module.f(0) == 2
         done = run("--cov=module", "--cov-report=term", *options, test_it=text)
         assert re.search(r"^module.py .* 100%$", done.ok(), re.M), done.stdout
         assert [path.name for path in workdir.glob(".coverage*")] == [".coverage"]
+
+
+SUBTESTS = """
+import os, unittest
+import pytest
+mark = pytest.mark.unshare("user,net") if os.environ["MARKED"] else lambda test: test
+
+class Test(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): cls.shared = 1
+    @mark
+    def test_unit(self):
+        for number in range(5):
+            with self.subTest("numbers", number=number):
+                if number == 4: self.skipTest("four")
+                assert number % 2 == 0
+    @mark
+    def test_unit_and_itself(self):
+        with self.subTest(case=lambda: 1): raise ValueError("sub")
+        raise ValueError("itself")
+    @mark
+    def test_unit_good(self):
+        with self.subTest(case=lambda: 1): assert self.shared
+
+@pytest.fixture(scope="module")
+def shared():
+    yield
+    print("torn down", file=open("log", "a"))
+
+@mark
+def test_fixture(subtests, shared):
+    for number in range(4):
+        with subtests.test(msg="number", number=number):
+            if number == 3: pytest.skip("three")
+            assert number % 2 == 0
+@mark
+def test_fixture_good(subtests):
+    with subtests.test(case=lambda: 1): pass
+@mark
+def test_fixture_and_itself(subtests):
+    with subtests.test(): assert 0, "sub"
+    assert 0, "itself"
+
+@pytest.fixture
+def around(subtests):
+    with subtests.test("before"): assert 0, "early"
+    yield
+    with subtests.test("after"): assert 0, "late"
+@mark
+def test_in_fixtures(around): pass
+@pytest.fixture
+def late(subtests):
+    yield
+    with subtests.test("after"): assert 0, "late"
+@mark
+def test_in_the_end(late): pass
+@mark
+def test_expected(subtests):
+    with subtests.test(): pytest.xfail("known")
+@mark
+def test_exit(subtests):
+    with subtests.test(): assert 0, "before the exit"
+    pytest.exit("enough")
+"""
+
+
+def outcomes(done: Finished) -> tuple[int, str, list[str]]:
+    """The status, the summary, and each failure in order."""
+    *_, summary = done.stdout.splitlines()
+    told = re.findall(r"^E +(?:\w+Error|assert)\b.*", done.stdout, re.M)
+    return done.status, re.sub(r" in [\d.]+s.*", "", summary), told
+
+
+@pytest.mark.parametrize("options", [[], ["-x"], ["--maxfail=3"], ["-v"]])
+def test_subtests_count_as_they_do_without_the_marker(
+    run_subtests: Run, workdir: Path, options: list[str]
+) -> None:
+    """Each that fails comes home, in order, and fails the run; none is told of twice."""
+    found = []
+    for marked in ("", "yes"):
+        (workdir / "log").write_text("")
+        done = run_subtests("-q", *options, ini="", test_it=SUBTESTS, env={"MARKED": marked})
+        found.append((*outcomes(done), (workdir / "log").read_text()))
+    assert found[0] == found[1]
+    assert found[1][0] != 0 and len(found[1][2]) >= (1 if options[:1] == ["-x"] else 3)
+
+
+def test_subtests_count_the_same_with_xdist(run_subtests: Run) -> None:
+    """Whose workers send each report once."""
+    arguments = ["-q", "-k", "not exit", "-W", "error"]
+    found = [
+        outcomes(run_subtests(*arguments, *more, ini="", test_it=SUBTESTS, env={"MARKED": "yes"}))
+        for more in ([], ["-n1"])
+    ]
+    # What a test's own report becomes by its subtests (pytest 9), the workers do not tell.
+    assert found[0][0] == found[1][0] == 1
+    assert found[0][2] == found[1][2]
 
 
 PYTESTER = """

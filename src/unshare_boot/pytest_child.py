@@ -25,6 +25,7 @@ from .errors import UnshareError
 from .namespaces import Plan
 from .outbound import open_process
 from .pytest_plugin import MARKER
+from .pytest_reports import Collector, load, log
 
 LENGTH = 8  # bytes of the number before an answer, which tells a whole one from a torn one
 
@@ -44,11 +45,9 @@ def protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     if call.excinfo is None and call.result is not None:
-        reports = _run(item, nextitem, call.result)
+        _run(item, nextitem, call.result)
     else:
-        reports = [_report(item, call)]
-    for report in reports:
-        item.ihook.pytest_runtest_logreport(report=report)
+        log(item, [_report(item, call)])
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
     return True
 
@@ -83,7 +82,7 @@ def _plan(item: pytest.Item) -> Plan | None:
     pytest.fail(f"@pytest.mark.{MARKER}({marker.args[0]!r}): {refusal}", pytrace=False)
 
 
-def _run(item: pytest.Item, nextitem: pytest.Item | None, plan: Plan) -> list[Any]:
+def _run(item: pytest.Item, nextitem: pytest.Item | None, plan: Plan) -> None:
     reports: list[Any] = []
     call = _phase(item, "setup", lambda: _set_up_shared(item))
     if call.excinfo is None:
@@ -92,23 +91,28 @@ def _run(item: pytest.Item, nextitem: pytest.Item | None, plan: Plan) -> list[An
             reports = call.result
     if call.excinfo is not None:
         reports = [_report(item, call)]
+    inner = reports.pop() if reports[-1].when == "teardown" else None
+    log(item, reports)
     if item.session.shouldfail or item.session.shouldstop:
         nextitem = None
-    setupstate = item.session._setupstate
-    known = len(item._report_sections)
-    call = _phase(item, "teardown", lambda: setupstate.teardown_exact(nextitem))
-    if call.excinfo is not None:
-        reports = [each for each in reports if each.when != "teardown" or each.failed]
-        reports.append(_report(item, call))
-    elif reports[-1].when != "teardown":
-        reports.append(_report(item, call))
-    else:
-        captured = item._report_sections[known:]
-        reports[-1].sections += [(f"Captured {key} {when}", text) for when, key, text in captured]
+    _tear_down_shared(item, nextitem, inner)
     if hasattr(item, "_request"):  # as pytest's own protocol does, to let go of what they hold
         item._request = False
         item.funcargs = None  # type: ignore[attr-defined]
-    return reports
+
+
+def _tear_down_shared(item: pytest.Item, nextitem: pytest.Item | None, inner: Any) -> None:
+    """Tear down what the next test has not; ``inner`` is the child's report of its own teardown."""
+    setupstate = item.session._setupstate
+    known = len(item._report_sections)
+    call = _phase(item, "teardown", lambda: setupstate.teardown_exact(nextitem))
+    if call.excinfo is None and inner is not None:
+        captured = item._report_sections[known:]
+        inner.sections += [(f"Captured {key} {when}", text) for when, key, text in captured]
+        log(item, [inner])
+    else:
+        log(item, [inner] if inner is not None and inner.failed else [])
+        log(item, [_report(item, call)])
 
 
 def _phase(item: pytest.Item, when: Any, do: Callable[[], Any]) -> pytest.CallInfo[Any]:
@@ -128,12 +132,18 @@ def _set_up_shared(item: pytest.Item) -> None:
     if getattr(item, "_request", None) is False:  # run before, and now again
         item._initrequest()  # type: ignore[attr-defined]
     item.session._setupstate.setup(item.parent)  # type: ignore[arg-type]
+    if hasattr(item, "_testcase") and pytest.version_tuple < (8, 2):
+        # A test of unittest's, whose setUpClass is a fixture that asks for an instance.
+        item._testcase = item.parent.obj(item.name)  # type: ignore[union-attr]
     known = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     for name in getattr(item, "fixturenames", ()):
         definitions = known.get(name)
         if definitions and definitions[-1].scope != "function":
-            # getfixturevalue() does the same, but takes a test not yet set up for one torn down.
-            item._request._get_active_fixturedef(name)  # type: ignore[attr-defined]
+            # getfixturevalue() does the same, but takes a test not yet set up for one torn down;
+            # so does pytest 9.2, which only warns of it.
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"Calling request\.getfixturevalue\(")
+                item._request._get_active_fixturedef(name)  # type: ignore[attr-defined]
             if name == "tmp_path_factory":  # its directory is made on demand, and is shared, too
                 definitions[-1].cached_result[0].getbasetemp()
 
@@ -213,8 +223,10 @@ def _receive(reader: int, child: int) -> Any:
 
 def _understand(item: pytest.Item, kind: str, *what: Any) -> list[Any]:
     if kind == "exit":
-        pytest.exit(what[0], returncode=what[1])
+        log(item, load(item, what[0]))
+        pytest.exit(what[1], returncode=what[2])
     if kind == "interrupted":
+        log(item, load(item, what[0]))
         raise KeyboardInterrupt
     if kind == "failed":
         pytest.fail(what[0], pytrace=False)
@@ -230,8 +242,7 @@ def _understand(item: pytest.Item, kind: str, *what: Any) -> list[Any]:
     _add_coverage(measured)
     for message, category, filename, lineno in recorded:
         warnings.warn_explicit(message, category, filename, lineno)
-    hook = item.config.hook
-    return [hook.pytest_report_from_serializable(config=item.config, data=d) for d in dumped]
+    return load(item, dumped)
 
 
 def _be_child(item: pytest.Item, plan: Plan, writer: int) -> None:
@@ -248,11 +259,9 @@ def _be_child(item: pytest.Item, plan: Plan, writer: int) -> None:
             answer = ("refused", error.errno, error.strerror, error.item, error.call)
         else:
             inside = item
-            answer = ("reports", *_run_here(item))
-    except pytest.exit.Exception as error:
-        answer = ("exit", error.msg, error.returncode)
+            answer = _run_here(item)
     except KeyboardInterrupt:
-        answer = ("interrupted",)
+        answer = ("interrupted", [])
     except BaseException as error:
         answer = ("failed", f"{type(error).__name__}: {error}")
     try:
@@ -266,18 +275,26 @@ def _be_child(item: pytest.Item, plan: Plan, writer: int) -> None:
             stream.flush()
 
 
-def _run_here(item: pytest.Item) -> tuple[list[Any], list[Any], Any]:
+def _run_here(item: pytest.Item) -> tuple[Any, ...]:
     from _pytest.runner import runtestprotocol
 
     _tell_of_isolation(item)
     item.config.pluginmanager.register(InChild(), "unshare_boot_in_child")
-    hook = item.config.hook
-    with warnings.catch_warnings(record=True) as recorded:
-        # The test's parent as the next item: all that is torn down is the test's own.
-        reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
-    dumped = [hook.pytest_report_to_serializable(config=item.config, report=r) for r in reports]
+    collector = Collector(item)
+    item.config.pluginmanager.register(collector, "unshare_boot_collector")
+    # All that is torn down is the test's own, also where a subtest's failure was one too many.
+    state: Any = item.session._setupstate
+    tear_down = state.teardown_exact
+    state.teardown_exact = lambda _: tear_down(item.parent)
+    try:
+        with warnings.catch_warnings(record=True) as recorded:
+            reports = runtestprotocol(item, log=False, nextitem=item.parent)  # type: ignore[arg-type]
+    except pytest.exit.Exception as error:
+        return "exit", collector.dump([]), error.msg, error.returncode
+    except KeyboardInterrupt:
+        return "interrupted", collector.dump([])
     told = [(str(w.message), w.category, w.filename, w.lineno) for w in recorded or ()]
-    return dumped, told, _coverage()
+    return "reports", collector.dump(reports), told, _coverage()
 
 
 def _coverage() -> Any:
