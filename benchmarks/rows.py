@@ -21,7 +21,7 @@ class Row:
     """One way to start the interpreter.
 
     name is unique; group is the list of PY_UNSHARE that the row is an alternative for; prefix
-    stands before the interpreter's path; variable is the value of PY_UNSHARE (None: unset);
+    comes before the interpreter's path; variable is the value of PY_UNSHARE (None: unset);
     installed says whether the environment with the package is used. The probe checks that the
     namespaces of enters are new ones, that loopback, where it is not None, is up or down, and that
     an outbound row has an interface besides lo.

@@ -133,7 +133,7 @@ def show(root: str, result: dict[str, Any]) -> None:
     print(f"  {'call':<40}{'times':>17}{'microseconds':>18}")
     for name, times in sorted(tally.items(), key=lambda item: -sum(item[1])):
         print(f"  {name:<40}{len(times):>17}{sum(times):>18.0f}")
-    print("\nthe dearest of them")
+    print("\nthe most expensive of them")
     for entry in sorted(made, key=lambda entry: -float(entry["us"]))[:10]:
         text = f"{entry['call']}({entry['arguments']})".replace(root, "VENV")
         print(f"  {entry['us']:>6.0f}  {text[:68]}")

@@ -1,4 +1,4 @@
-"""What MkDocs is told besides mkdocs.yml: pages that stand outside of docs/, and links to files.
+"""What MkDocs is told besides mkdocs.yml: pages that are outside of docs/, and links to files.
 
 README.md is the front page of the repository and of the site, CONTRIBUTING.md is where GitHub looks
 for it. Links are written so that they lead somewhere on GitHub; here those to files that are no

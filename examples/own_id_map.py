@@ -1,4 +1,4 @@
-"""Write the id map oneself: be user 1000 inside, whoever one is outside.
+"""Write the id map in the program: be user 1000 inside, whatever the uid is outside.
 
 PY_UNSHARE=user=none python examples/own_id_map.py
 """

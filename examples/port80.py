@@ -1,4 +1,4 @@
-"""Be root and listen on port 80, as an ordinary user: nothing in here knows how.
+"""Be root and listen on port 80, started by an ordinary user: nothing in here knows of namespaces.
 
 PY_UNSHARE=user,net python examples/port80.py
 """

@@ -89,7 +89,7 @@ def test_one_with_another_prefix(newest: Python) -> None:
 def test_what_the_kernel_refuses(newest: Python) -> None:
     done = newest.run("print('user code')", unshare="user,net,addr=fd00::1/64,addr=::1/64")
     assert (done.status, done.stdout) == (125, "")
-    assert "addr=::1/64: netlink(RTM_NEWADDR)" in done.stderr
+    assert "addr='::1/64': netlink(RTM_NEWADDR)" in done.stderr
 
 
 def test_as_root(newest: Python) -> None:

@@ -96,26 +96,50 @@ SHORT: tuple[str, dict[str, str]] = ("user,net", {})
 NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "__init__": SHORT,
     "namespaces": SHORT,
-    "spec": ("user,uts=x", {}),
-    "errors": ("user,uts=x", {}),
+    "language.__init__": ("user,uts=x", {}),
+    "language.readers": ("user,uts=x", {}),
+    "errors": ("user,tmpfs=/mnt", {}),
     "inside": ("user", {"PY_UNSHARE_ACTIVE": "ipc=1"}),
-    "mounts": ("user,tmpfs=/mnt", {}),
-    "idmap": ("user=7:7", {}),
-    "join": ("user,net=/proc/self/ns/net", {}),
-    "addresses": ("user,net,addr=10.0.0.1/8", {}),
-    "capabilities": ("user,caps=none", {}),
-    "only": ("user", {"PY_UNSHARE_ONLY": "*"}),
-    "rehearsal": ("user", {"PY_UNSHARE_ON_ERROR": "warn"}),
-    "verbose": ("user", {"PY_UNSHARE_VERBOSE": "1"}),
-    "supervise": ("user,pid", {}),
-    "outbound": ("user,net=pasta", {}),
-    "pasta": ("user,net=pasta", {}),
-    "slirp4netns": ("user,net=slirp4netns", {}),
+    "child": ("user,caps=none", {}),
+    "procfiles": ("user,caps=none", {}),
+    "items.__init__": ("user,tmpfs=/mnt", {}),
+    "items.mounts": ("user,tmpfs=/mnt", {}),
+    "items.read_only": ("user,ro=/mnt", {}),
+    "items.overlay": ("user,overlay=/srv", {}),
+    "items.idmap": ("user=7:7", {}),
+    "items.id_ranges": ("user=7:7", {}),
+    "items.clocks": ("user,time=+1", {}),
+    "items.join": ("user,net=/proc/self/ns/net", {}),
+    "items.addresses": ("user,net,addr=10.0.0.1/8", {}),
+    "items.capabilities": ("user,caps=none", {}),
+    "start.__init__": ("user", {"PY_UNSHARE_ONLY": "*"}),
+    "start.program": ("user", {"PY_UNSHARE_ONLY": "*"}),
+    "start.rehearsal": ("user", {"PY_UNSHARE_ON_ERROR": "warn"}),
+    "start.threads": ("user", {"PY_UNSHARE_ON_ERROR": "warn"}),
+    "start.verbose": ("user", {"PY_UNSHARE_VERBOSE": "1"}),
+    "pid.__init__": ("user,pid", {}),
+    "pid.supervisor": ("user,pid", {}),
+    "pid.init": ("user,pid", {}),
+    "pid.program": ("user,pid", {}),
+    **{
+        f"outbound.{name}": ("user,net=pasta", {})
+        for name in (
+            *("__init__", "driver", "lifetime", "pasta", "ports", "program", "relay"),
+            *("resolver", "watcher"),
+        )
+    },
+    "outbound.slirp4netns": ("user,net=slirp4netns", {}),
     # These are loaded once it is refused, and must not turn the refusal into anything else.
-    "startover": ("user,time=-50000d", {}),
-    "diagnosis": ("net", {}),
-    "causes": ("net", {}),
-    "machine": ("net", {}),
+    "start.starting_over": ("user,time=-50000d", {}),
+    "refusal.__init__": ("net", {}),
+    "refusal.message": ("net", {}),
+    "refusal.machine": ("net", {}),
+    **{
+        f"refusal.causes.{name}": ("net", {})
+        for name in ("__init__", "case", "kernel", "limits", "mounts", "process", "programs")
+    },
+    "refusal.causes.rights": ("net", {}),
+    "refusal.causes.seccomp_and_lsm": ("net", {}),
 }
 
 REFUSED = ("net", "user,time=-50000d", "user,net=/proc/self/ns/net")
@@ -150,17 +174,26 @@ def changed(path: Path, content: bytes | None) -> Iterator[None]:
         path.write_bytes(kept)
 
 
+def modules(python: Python) -> dict[str, Path]:
+    """The files of the installed package by their names: ``start.program``."""
+    package = python.site_packages / "unshare_boot"
+    return {
+        ".".join(path.relative_to(package).with_suffix("").parts): path
+        for path in sorted(package.rglob("*.py"))
+    }
+
+
 @pytest.mark.parametrize("how", BREAKS)
 def test_broken_modules(fresh_python: Python, how: str) -> None:
     text = BREAKS[how]
     wrong = []
-    for path in sorted((fresh_python.site_packages / "unshare_boot").glob("*.py")):
-        unshare, env = NEEDED.get(path.stem, SHORT)
+    for name, path in modules(fresh_python).items():
+        unshare, env = NEEDED.get(name, SHORT)
         with changed(path, None if text is None else text.encode()):
             done = fresh_python.run(WHERE, unshare=unshare, env=env)
-        right = is_refused(done) if path.stem in NEEDED else is_isolated(done)
+        right = is_refused(done) if name in NEEDED else is_isolated(done)
         if not right:
-            wrong.append(f"{path.stem}: {done}")
+            wrong.append(f"{name}: {done}")
     assert not wrong, "\n".join(wrong)
 
 
@@ -177,13 +210,15 @@ def test_what_a_start_file_cannot_guard(fresh_python: Python) -> None:
     assert is_isolated(fresh_python.run(WHERE, unshare="user,net"))
 
 
-@pytest.mark.parametrize("name", ["__init__", "namespaces", "spec"])
+@pytest.mark.parametrize(
+    "name", ["__init__", "namespaces", "language.__init__", "language.readers"]
+)
 def test_modules_cut_short(
     session: Session, newest: Python, workdir: Path, outside: set[str], name: str
 ) -> None:
     """After any line, as a full disk leaves them; Python compiles most without complaint."""
     python = session.fresh(session.variant(newest), workdir / "venv")
-    path = python.site_packages / "unshare_boot" / f"{name}.py"
+    path = modules(python)[name]
     lines = path.read_bytes().splitlines(keepends=True)
     code = """if True:
         import os
@@ -207,16 +242,21 @@ def test_modules_cut_short(
     assert not started
 
 
-# Each is loaded on the way to user code, by a list that can be had or a variable beside it.
-ROOMS = [name for name, (unshare, _) in NEEDED.items() if unshare not in (*REFUSED, *SHORT[:1])]
-ROOMS = [name for name in ROOMS if name not in ("errors", "outbound", "pasta", "slirp4netns")]
+# Each is loaded on the way to user code, by a list that works here or a variable beside it.
+ON_THE_WAY = [
+    name
+    for name, (unshare, _) in NEEDED.items()
+    if unshare not in (*REFUSED, *SHORT[:1]) and name[:9] != "outbound."
+]
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_rooms_cut_short(session: Session, newest: Python, workdir: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ON_THE_WAY)
+def test_other_modules_cut_short(
+    session: Session, newest: Python, workdir: Path, name: str
+) -> None:
     """After any line: none of them starts the program, since each lacks its last line."""
     python = session.fresh(session.variant(newest), workdir / "venv")
-    path = python.site_packages / "unshare_boot" / f"{name}.py"
+    path = modules(python)[name]
     unshare, env = NEEDED[name]
     lines = path.read_bytes().splitlines(keepends=True)
     for number in range(0, len(lines), 1 if len(lines) < 60 else 3):
@@ -230,17 +270,16 @@ ASKED = "import unshare_boot; unshare_boot.active(); print('user code')"
 
 
 @pytest.mark.parametrize(
-    ("name", "code"), [("__init__", CALLED), ("rehearsal", CALLED), ("inside", ASKED)]
+    ("name", "code"), [("__init__", CALLED), ("start.rehearsal", CALLED), ("inside", ASKED)]
 )
 def test_what_a_program_calls_cut_short(
     session: Session, newest: Python, workdir: Path, name: str, code: str
 ) -> None:
     """After any line: a function that ends with its docstring would do nothing, in silence."""
     python = session.fresh(session.variant(newest), workdir / "venv")
-    path = python.site_packages / "unshare_boot" / f"{name}.py"
+    path = modules(python)[name]
     lines = path.read_bytes().splitlines(keepends=True)
-    needed = len(lines) - (name == "__init__")  # the last line there is for the hook alone
-    for number in range(needed):
+    for number in range(len(lines)):
         with changed(path, b"".join(lines[:number])):
             done = python.run(code)
         assert done.status != 0 and "user code" not in done.stdout, (number, done)
@@ -248,10 +287,11 @@ def test_what_a_program_calls_cut_short(
 
 
 def test_every_module_says_that_it_is_whole(newest: Python) -> None:
-    package = newest.site_packages / "unshare_boot"
-    for path in package.glob("*.py"):
-        if path.stem not in ("__init__", "__main__"):
-            assert path.read_text().endswith("\nWHOLE = True\n"), path.name
+    found = modules(newest)
+    assert len(found) > 40 and "items.join" in found
+    for name, path in found.items():
+        if name not in ("__init__", "__main__"):
+            assert path.read_text().endswith("\nWHOLE = True\n"), name
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from harness import Python
 from harness.session import PROJECT
 from unshare_boot import __version__
 from unshare_boot.doctor import PTH_IGNORED, START_UNDERSTOOD
-from unshare_boot.spec import READERS
+from unshare_boot.language import ITEMS
 
 if TYPE_CHECKING:
     from harness import Finished, Session
@@ -50,7 +50,7 @@ def items(done: Finished) -> dict[str, dict[str, Any]]:
 @pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
 def test_every_answer_is_what_a_program_meets(each: Python, as_root: bool) -> None:
     table = items(each.run([*DOCTOR, "--json"], as_root=as_root))
-    assert {item.partition("=")[0] for item in table} == set(READERS)
+    assert {item.partition("=")[0] for item in table} == set(ITEMS)
     for row in table.values():
         if not any(sign in row["list"] for sign in ("DIR", "PID", "publish")):
             done = each.run("pass", unshare=row["list"], as_root=as_root)
@@ -72,6 +72,15 @@ def test_why_an_item_is_not_to_be_had(each: Python) -> None:
     shown = each.user.run(command).stdout
     assert "\n  no   net  " in shown and "\n  yes  uts" in shown
     assert "no net namespace left to give" in " ".join(shown.split())
+
+
+def test_where_no_directory_is_writable(each: Python) -> None:
+    """As in ``docker run --read-only``: the rows that need one say so, the others are tried."""
+    table = items(each.run([*DOCTOR, "--json"], unshare="user,pid,ro=/,proc"))
+    for item in ("tmpfs", "bind", "ro", "overlay"):
+        assert not table[item]["works"]
+        assert table[item]["why"].startswith("there is no directory to try it with: ")
+    assert table["ipc"]["works"]
 
 
 def test_nothing_is_left_behind(newest: Python, workdir: Path) -> None:
@@ -251,6 +260,7 @@ def test_check_as_json(each: Python, order: list[str]) -> None:
         "what": "net: unshare(CLONE_NEWNET): Operation not permitted (EPERM)",
         "why": "an ordinary user may do this only in a user namespace of its own",
         "cure": "add user to the list: PY_UNSHARE='user,net'",
+        "cause": "lists-without-user",
     }
 
 

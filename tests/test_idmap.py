@@ -108,7 +108,7 @@ def test_names(newest: Python) -> None:
         ("user=curent", "there is no user 'curent' (did you mean current?)"),
         ("user=no-such-user", "there is no user 'no-such-user'\n"),
         ("user=0:no-such-group", "there is no group 'no-such-group'\n"),
-        ("user,map-users=no-such-user:1:1", "map-users=no-such-user:1:1: there is no user"),
+        ("user,map-users=no-such-user:1:1", "map-users='no-such-user:1:1': there is no user"),
         ("user,map-groups=1:no-such-group:1", "there is no group 'no-such-group'\n"),
     ],
 )

@@ -252,13 +252,14 @@ def test_a_list_that_says_nothing(newest: Python) -> None:
         assert (done.ok(), done.stderr) == ("()\n", "")
 
 
-@pytest.mark.parametrize("broken", ["namespaces.py", "rehearsal.py", "spec.py"])
+@pytest.mark.parametrize("broken", ["namespaces.py", "start/rehearsal.py", "language/__init__.py"])
 def test_a_broken_install_is_no_refusal_of_the_kernel(
     newest: Python, session: Session, workdir: Path, broken: str
 ) -> None:
     python = session.fresh(session.variant(newest), workdir / "venv")
-    (python.site_packages / "unshare_boot" / broken).write_text("raise ValueError('broken')\n")
-    shutil.rmtree(python.site_packages / "unshare_boot" / "__pycache__")
+    path = python.site_packages / "unshare_boot" / broken
+    path.write_text("raise ValueError('broken')\n")
+    shutil.rmtree(path.parent / "__pycache__")
     done = python.run("print('user code')", unshare="user,uts=x", env=WARN)
     assert (done.status, done.stdout) == (125, "")
 
@@ -267,8 +268,9 @@ def test_a_child_that_ends_without_an_answer(
     newest: Python, session: Session, workdir: Path
 ) -> None:
     python = session.fresh(session.variant(newest), workdir / "venv")
-    (python.site_packages / "unshare_boot" / "mounts.py").write_text("import os; os._exit(0)\n")
-    shutil.rmtree(python.site_packages / "unshare_boot" / "__pycache__")
+    path = python.site_packages / "unshare_boot" / "items" / "mounts.py"
+    path.write_text("import os; os._exit(0)\n")
+    shutil.rmtree(path.parent / "__pycache__")
     done = python.run("print('user code')", unshare="user,tmpfs=/mnt", env=WARN)
     assert (done.status, done.stdout) == (125, "")
     assert "ended without an answer" in done.stderr

@@ -323,7 +323,7 @@ def test_a_port_that_came_free_since_pasta_wanted_it_is_named(
     items = "publish=7300:80,publish=7301:80,publish=17301:80"
     env = {"PATH": f"{workdir}:{os.environ['PATH']}"}
     done = visitor.run("print('user code')", f"user,net=pasta,{items}", env=env)
-    refused(done, "publish=127.0.0.1:7301:80/tcp", said, "it is free now, so start again")
+    refused(done, "publish='127.0.0.1:7301:80/tcp'", said, "it is free now, so start again")
 
 
 def test_an_address_of_somebody_else_is_refused(visitor: Visitor, driver: str) -> None:
@@ -401,7 +401,7 @@ def test_the_reason_is_the_same_where_sigchld_is_ignored(
         either.run("print('user code')", unshare, env=env, prefix=prefix, as_root=as_root)
         for prefix in ([], ["env", "--ignore-signal=CHLD"])
     )
-    refused(plain, f"net={driver}: ")
+    refused(plain, f"net={driver!r}: ")
     assert ignored == plain
     assert SAID.get(how, "no luck today") in ignored.stderr
 

@@ -64,10 +64,10 @@ def test_it_prints_that(newest: Python, workdir: Path, command: Command) -> None
 
 
 def test_every_item_has_its_section() -> None:
-    from unshare_boot.spec import READERS
+    from unshare_boot.language import ITEMS
 
     headings = " ".join(re.findall(r"^##+ .*$", TEXT, re.MULTILINE))
-    for item in READERS:
+    for item in ITEMS:
         assert re.search(rf"`{re.escape(item)}[`=]", headings), item
 
 

@@ -59,8 +59,8 @@ def draw() -> Iterator[str]:
 
     right = (
         (50, "boot()", "takes PY_UNSHARE out of the environment", OURS),
-        (126, "spec: text to plan", "all of it understood, or refused", OURS),
-        (202, "namespaces: plan to kernel", "unshare(2), maps, lo up, mounts; in order", KERNEL),
+        (126, "language: text to plan", "all of it understood, or refused", OURS),
+        (202, "steps: plan to kernel", "unshare(2), maps, lo up, mounts; in order", KERNEL),
         (278, "PY_UNSHARE_ACTIVE", "what holds, with inode numbers", OURS),
     )
     for y, title, text, fill in right:

@@ -37,7 +37,7 @@ def main() -> int:
 
 
 def bars(document: dict[str, Any]) -> list[tuple[str, list[dict[str, Any]]]]:
-    """The rows of the first interpreter that were measured, by the list they stand for."""
+    """The rows of the first interpreter that were measured, by the list that they are for."""
     rows = [row for row in document["interpreters"][0]["rows"] if "added_ms" in row]
     grouped = [(group, [row for row in rows if row["group"] == group]) for group in GROUPS]
     return [(group, rows) for group, rows in grouped if rows]

@@ -1,11 +1,12 @@
 """Linux namespaces for any Python program, by one environment variable.
 
 ``PY_UNSHARE=user,net,mount python app.py`` puts the interpreter into new namespaces while it
-starts. This file tells the whole story of such a start, top-down, in `boot`; ``spec`` turns the
-list into a plan (``namespaces`` knows the plainest lists itself), ``namespaces`` carries it out.
+starts. This file tells the whole story of such a start, top-down: `boot` is called, `plan_of` turns
+the list into a plan, `enter` carries it out in the order of `_steps`, and whatever goes wrong ends
+in `_refuse`. Each part of it lives in a module of its own, loaded by the line that needs it;
+``namespaces`` alone has all that a list of plain words takes.
 
-A program that wants to know or do more inside finds it here too. Everything that a start does not
-need is loaded when it is first used, so that importing the package costs next to nothing.
+A program that wants to know or do more inside finds it here too.
 
 PYTEST_DONT_REWRITE, because it is loaded before pytest could, which pytest would warn of.
 """
@@ -15,8 +16,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import ModuleType
-    from typing import Callable, NoReturn
+    from typing import Callable, NoReturn, TypeVar
 
     from .errors import UnshareError as UnshareError
     from .inside import active as active
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from .inside import original_uid as original_uid
     from .inside import write_group_map as write_group_map
     from .inside import write_user_map as write_user_map
-    from .namespaces import Plan
+    from .namespaces import Plan, Report, Start, Step
+
+    Function = TypeVar("Function", bound=Callable[..., object])
 
 __version__ = "0.1.0"
 
@@ -41,10 +43,21 @@ __all__ = [
     "write_user_map",
 ]
 
-REFUSED = 125  # the status of env(1), timeout(1) and chroot(1) for "the launcher itself failed"
+_kept_back: "dict[str, Callable[..., object]]" = {}
 
 
-def _boot() -> None:
+def _named_last(function: "Function") -> "Function":
+    """Keep a function back until the end of this file.
+
+    A file that was cut short, by a full disk say, then lacks it, where half a function would do
+    nothing and say nothing.
+    """
+    _kept_back[function.__name__] = function
+    return None  # type: ignore[return-value]
+
+
+@_named_last
+def boot() -> None:
     """Enter the namespaces that PY_UNSHARE asks for; what the .pth line calls.
 
     Returns when everything asked for holds, or when the variable is unset or says to do nothing.
@@ -58,30 +71,18 @@ def _boot() -> None:
         return
     try:
         if text.startswith("=started-over "):
-            from .startover import arrive
+            from .start.starting_over import finish
 
-            arrive(text)
-            _check_whole()
-            return
-        if "PY_UNSHARE_ONLY" in os.environ:
-            from .only import meant
-
-            if not meant(os.environ["PY_UNSHARE_ONLY"]):
-                _check_whole()
-                return
-        del os.environ["PY_UNSHARE"]
-        if "PY_UNSHARE_ON_ERROR" in os.environ:
-            from .rehearsal import may_be_had
-
-            if not may_be_had(text, os.environ["PY_UNSHARE_ON_ERROR"]):
-                _check_whole()
-                return
-        _isolate(text)
+            finish(text)
+        elif _is_wanted(text):
+            _isolate(text)
+        _check_whole()
     except BaseException as error:
         _refuse(text, error)
 
 
-def _unshare(text: str) -> None:
+@_named_last
+def unshare(text: str) -> None:
     """Enter the namespaces of a list from a program's first line, before it starts a thread.
 
     The list is tried in a child first, so that a refusal leaves the process as it was. Should the
@@ -95,48 +96,73 @@ def _unshare(text: str) -> None:
         UnshareError: the list is not understood (EINVAL), the process has threads (EINVAL), or
             the kernel refuses: the errno of the system call that failed.
     """
-    from .rehearsal import rehearse
+    from .start.rehearsal import rehearse
+    from .start.threads import require_no_threads
 
-    if rehearse(text):
+    plan = plan_of(text)
+    if plan is not None:
+        require_no_threads()
+        rehearse(plan, enter)
         try:
             _isolate(text)
         except BaseException as error:
             _refuse(text, error)
-    else:  # the list is off, or the rehearsal cut short
-        _check_whole()
+    _check_whole()  # of the rehearsal too
+
+
+def _is_wanted(text: str) -> bool:
+    """Tell whether this program is to enter the list; the variable is gone if that is settled."""
+    if "PY_UNSHARE_ONLY" in os.environ:
+        from .start.program import is_named
+
+        if not is_named(os.environ["PY_UNSHARE_ONLY"]):
+            return False  # and the list is passed on
+    del os.environ["PY_UNSHARE"]
+    if "PY_UNSHARE_ON_ERROR" in os.environ:
+        from .start.rehearsal import should_enter
+
+        return should_enter(text, os.environ["PY_UNSHARE_ON_ERROR"], plan_of, enter)
+    return True
 
 
 def _isolate(text: str) -> None:
-    plan = _plan(text)
+    """Enter a list, in this process or, where threads are in the way, in the one that follows."""
+    from .namespaces import Start
+
+    plan = plan_of(text)
     if plan is None:
         return
+    start = Start(plan, _reporter())
     try:
-        _enter(plan)
+        enter(start)
     except OSError as error:
         from errno import EINVAL
 
-        from .errors import UnshareError
+        if error.errno != EINVAL:
+            raise
+        from .start.starting_over import start_over
 
-        if isinstance(error, UnshareError) and error.errno == EINVAL:
-            from .startover import start_over
-
-            if start_over(text, error):
-                return
-        raise
+        start_over(text, start, error)
+        enter(start)  # the threads have ended by themselves
 
 
-def _plan(text: str) -> "Plan | None":
+def plan_of(text: str) -> "Plan | None":
+    """Return what a list asks for; None where it says to do nothing.
+
+    Raises:
+        UnshareError: it is not understood (EINVAL), or this is not Linux (ENOSYS).
+    """
     from .namespaces import OFF, plain_plan
 
     if text.strip(" \t").lower() in OFF:
         return None
     plan = plain_plan(text)
     if plan is None:
-        from .spec import parse
+        from .language import parse
 
         plan = parse(text)
         if plan is None:
-            raise ImportError("spec.py is cut short", name=f"{__name__}.spec")
+            raise ImportError("the module is cut short", name=f"{__name__}.language")
     if sys.platform != "linux":
         from errno import ENOSYS
 
@@ -146,37 +172,177 @@ def _plan(text: str) -> "Plan | None":
     return plan
 
 
-def _enter(plan: "Plan") -> None:
-    from .namespaces import enter
+def enter(start: "Start") -> None:
+    """Enter everything that a plan asks for, in the order of `_steps`, and say so to children.
 
-    entered = enter(plan, _reporter())
-    if "PY_UNSHARE_ACTIVE" in os.environ:  # set by an outer start: what of it still holds
+    With ``pid`` this returns in a child, which is the program; the process it was called in stays
+    behind and supervises that.
+
+    Args:
+        start: the plan, and what the steps share.
+
+    Raises:
+        UnshareError: the first step that failed; those before it hold.
+    """
+    from .namespaces import inode
+
+    entered = {}
+    item = ""
+    try:
+        steps = _steps(start.plan)
+        _check_whole()  # a part of a step may end a process on its way, and say nothing
+        for item, step in steps:
+            step(start)
+            start.done.append(item)
+            if start.report:
+                start.report(item)
+        for item in start.plan.asked():
+            entered[item] = inode(item)
+    except OSError as error:
+        from .errors import failed
+
+        raise failed(item, error) from None
+    if start.ids:
+        from .inside import remember_ids
+
+        remember_ids(*start.ids)
+    _tell_children(entered)
+    _check_whole()
+
+
+def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
+    """Return what a plan takes, in order: each step with the item that it is for.
+
+    The order is the kernel's. The user namespace gives the capabilities for all others; PID 1 has
+    to be in all of them; the mounts of the list want the others to be there already, and the
+    capabilities are given up last.
+    """
+    from . import namespaces as ns
+
+    todo: list[tuple[str, Step]] = []
+    joined = plan.joined()
+    made = [name for name in plan.asked() if name not in joined]
+    outbound = plan.net in ns.OUTBOUND
+    if outbound:
+        from .outbound import program
+
+        todo.append(("net", program.leave_watcher))
+    if joined:
+        from .items.join import join
+
+        todo.append((joined[0], join))
+    if "user" in made:
+        todo.append(("user", _user_step(plan)))
+    if "net" in made:
+        todo.append(("net", ns.enter_net))
+        if plan.addr:
+            from .items.addresses import add_addresses
+
+            todo.append(("addr", add_addresses))
+        if outbound:
+            todo.append(("net", program.connect))
+    for name, step in (
+        ("mount", ns.enter_mount),
+        ("uts", ns.enter_uts),
+        ("ipc", ns.enter_ipc),
+        ("cgroup", ns.enter_cgroup),
+    ):
+        if name in made:
+            todo.append((name, step))
+    if "time" in made:
+        todo.append(("time", _time_step(plan)))
+    if plan.pid is not None:
+        from .pid.supervisor import go_on_in_child
+
+        todo.append(("pid", go_on_in_child))
+    if outbound:
+        todo.append(("net", program.cover_resolv_conf))
+    if plan.operations:
+        todo.append(_mounts_step(plan))
+    if plan.caps:
+        from .items.capabilities import apply_caps
+
+        todo.append(("caps", apply_caps))
+    if plan.pid is not None:
+        from .pid.program import wait_for_supervisor
+
+        todo.append(("pid", wait_for_supervisor))
+    return todo
+
+
+def _user_step(plan: "Plan") -> "Step":
+    from .namespaces import enter_user, owns_its_proc
+
+    more = plan.map_users or plan.map_groups or plan.setgroups
+    if plan.user == "none" or (plan.user in ("root", "current") and not more and owns_its_proc()):
+        return enter_user
+    from .items.idmap import enter_mapped
+
+    return enter_mapped
+
+
+def _time_step(plan: "Plan") -> "Step":
+    if plan.monotonic is None and plan.boottime is None:
+        from .namespaces import enter_time
+
+        return enter_time
+    from .items.clocks import enter_moved
+
+    return enter_moved
+
+
+def _mounts_step(plan: "Plan") -> "tuple[str, Step]":
+    from .namespaces import FRESH_PROC, mount_proc
+
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:  # it was removed, or lies outside of a chroot
+        directory = ""
+    plain = plan.operations == FRESH_PROC and plan.mount == "private"
+    if plain and not directory.startswith("/proc"):  # to stay in the fresh one takes more
+        return "proc", mount_proc
+    from .items.mounts import run_operations
+
+    return "mount", run_operations
+
+
+def _tell_children(entered: "dict[str, int]") -> None:
+    """Set PY_UNSHARE_ACTIVE: what was entered, and what of an outer start still holds."""
+    if "PY_UNSHARE_ACTIVE" in os.environ:
         from .inside import holding
 
         entered = {**holding(), **entered}
     os.environ["PY_UNSHARE_ACTIVE"] = ",".join(f"{name}={inode}" for name, inode in entered.items())
-    _check_whole()
+
+
+def enter_and_execute() -> "NoReturn":
+    """Enter a list in the clean interpreter that ``start.starting_over`` executes, and go on."""
+    from .start import starting_over
+
+    text = sys.argv[2]
+    try:
+        starting_over.enter_and_execute(text, plan_of, enter, _reporter())
+    except BaseException as error:
+        _refuse(text, error)
 
 
 def _check_whole() -> None:
     """Raise ImportError if a file was cut short: what it lacks may be what isolates.
 
-    A Python file that ends early, at the end of a line, is a valid one. So the last line of each
-    says that it is all there.
+    A Python file that ends early, at the end of a line, is a valid one. So the last line of each,
+    ``WHOLE = True``, says that it is all there.
     """
     for name, module in tuple(sys.modules.items()):
         if name.startswith("unshare_boot.") and not hasattr(module, "WHOLE"):
-            raise _cut_short(module)
+            if getattr(module.__spec__, "_initializing", False):  # it is being loaded
+                continue
+            raise ImportError(f"{module.__file__} is cut short: install unshare-boot anew")
 
 
-def _cut_short(module: "ModuleType") -> ImportError:
-    return ImportError(f"{module.__file__} is cut short: install unshare-boot anew")
-
-
-def _reporter() -> "Callable[[str], None] | None":
+def _reporter() -> "Report":
     if os.environ.get("PY_UNSHARE_VERBOSE", "0") in ("", "0"):
         return None
-    from .verbose import reporter
+    from .start.verbose import reporter
 
     return reporter()
 
@@ -184,14 +350,14 @@ def _reporter() -> "Callable[[str], None] | None":
 def _refuse(text: str, error: BaseException) -> "NoReturn":
     try:
         try:
-            from .diagnosis import explain
+            from .refusal.message import explain
 
             message = explain(text, error)
         except BaseException:  # an install broken in one place may be broken here too
             message = b"unshare-boot: not started: %a\n" % f"{type(error).__name__}: {error}"
         os.write(2, message)
     finally:
-        os._exit(REFUSED)
+        os._exit(125)  # errors.REFUSED, in a module that may be what is broken
 
 
 def __getattr__(name: str) -> object:
@@ -203,12 +369,8 @@ def __getattr__(name: str) -> object:
         return UnshareError
     from . import inside
 
-    if not hasattr(inside, "WHOLE"):
-        raise _cut_short(inside)
+    _check_whole()
     return getattr(inside, name)
 
 
-# They get their names last. A file that was cut short, by a full disk say, lacks these, where a
-# function that was cut short would do nothing and say nothing.
-unshare = _unshare
-boot = _boot
+globals().update(_kept_back)

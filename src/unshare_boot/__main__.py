@@ -1,4 +1,4 @@
-"""The command ``unshare-boot``, or ``python -m unshare_boot``: what can be had here, or why not."""
+"""The command ``unshare-boot``, or ``python -m unshare_boot``: what works here, or why not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from . import __version__, doctor
+from .report import Style, show_report, show_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,17 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # paths need not suit the terminal
-    style = doctor.Style.of(sys.stdout)
+    style = Style.of(sys.stdout)
     if chosen.command == "check":
         if "\0" in chosen.list:
             parser.error("LIST has a NUL character")
         verdict = doctor.check(chosen.list)
         good = verdict.works
-        show = verdict.as_dict() if chosen.json else doctor.show_verdict(verdict, style)
+        show = verdict.as_dict() if chosen.json else show_verdict(verdict, style)
     else:
         report = doctor.examine()
         good = report.hook.runs
-        show = report.as_dict() if chosen.json else doctor.show_report(report, style)
+        show = report.as_dict() if chosen.json else show_report(report, style)
     try:
         print(json.dumps(show, indent=2) if chosen.json else show, flush=True)
     except BrokenPipeError:  # … | head

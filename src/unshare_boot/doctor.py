@@ -1,4 +1,4 @@
-"""Whether the hook runs, and what can be had on this machine, by trying it.
+"""Whether the hook runs, and which items of the language work on this machine, by trying them.
 
 Not loaded at interpreter start: this is an ordinary program and imports what it likes.
 """
@@ -13,22 +13,22 @@ import socket
 import subprocess
 import sys
 import tempfile
-import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from . import REFUSED, UnshareError, __version__, active, original_gid, original_uid
-from .diagnosis import UNKNOWN
-from .machine import Machine
-from .namespaces import OFF
-from .spec import show
+from .errors import REFUSED, UnshareError
+from .inside import active, original_gid, original_uid
+from .items.id_ranges import FIRST_SUBORDINATE
+from .language import ITEMS
+from .namespaces import OFF, OUTBOUND
+from .procfiles import granted_ids
+from .refusal.machine import Machine
+from .report import Hook, Report, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import TextIO
 
 START_UNDERSTOOD = (3, 15)  # PEP 829
 PTH_IGNORED = (3, 18)
@@ -43,66 +43,7 @@ BARE = (
 )
 THROUGH_HOOK = f"import os, sys; sys.exit({UNRUN} if 'PY_UNSHARE' in os.environ else 0)"
 
-
-@dataclass(frozen=True)
-class Hook:
-    """The file that makes site.py run us.
-
-    Attributes:
-        files: where it is installed; none where it is not.
-        runs: whether a child of this interpreter, with the same options, ran it just now.
-        why: why not.
-        before: what else runs code at start-up before it.
-    """
-
-    files: list[str]
-    runs: bool
-    why: str
-    before: list[str]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What came of trying one list.
-
-    Attributes:
-        item: what it was tried for.
-        list: the list.
-        works: whether it could be had.
-        what: what failed; empty where it works, as are the next two.
-        why: the cause.
-        cure: what to do about it.
-    """
-
-    item: str
-    list: str
-    works: bool
-    what: str = ""
-    why: str = ""
-    cure: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Report:
-    """All that the doctor knows."""
-
-    hook: Hook
-    items: list[Verdict]
-    holds: list[str]
-    uid: int | None
-    gid: int | None
-    version: str = __version__
-    python: str = platform.python_version()
-    executable: str = sys.executable
-    kernel: str = field(default_factory=lambda: Machine().release())
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
-        return asdict(self)
+NO_HOOK = "the-hook-does-not-run"  # a heading of docs/troubleshooting.md
 
 
 def examine() -> Report:
@@ -111,13 +52,14 @@ def examine() -> Report:
 
 
 def check(text: str) -> Verdict:
-    """Try one list the way a program would have it: by the hook, in a child of this interpreter."""
+    """Try one list the way a program would get it: by the hook, in a child of this interpreter."""
     if text.strip(" \t").lower() in OFF:
         return Verdict(text, text, works=True)
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     done = _run([sys.executable, *options, "-c", THROUGH_HOOK], text)
     if done.status == UNRUN:
-        return Verdict(text, text, False, "the hook does not run in this interpreter", hook().why)
+        what = "the hook does not run in this interpreter"
+        return Verdict(text, text, False, what, hook().why, cause=NO_HOOK)
     return _verdict(text, text, done)
 
 
@@ -220,66 +162,93 @@ def _why_not(files: Sequence[Path]) -> str:
     return "a child of this interpreter started as if the hook were not there"
 
 
-# What can be had.
+# What works here.
+
+
+class Place(NamedTuple):
+    """What a word in the lists of ITEMS stands for; it ends with the doctor, and is not shown.
+
+    Attributes:
+        word: the word.
+        path: what to put there; empty where there is none.
+        why: why there is none.
+        cure: what to do about it.
+    """
+
+    word: str
+    path: str
+    why: str = ""
+    cure: str = ""
 
 
 def tried_items() -> list[Verdict]:
     """Try every namespace and every item of the language, each in a child of its own."""
     privileged = Machine().capable()
     with (
-        tempfile.TemporaryDirectory(prefix="unshare-boot-") as scratch,
+        _scratch() as directory,
         _holder() as namespaces,
         ThreadPoolExecutor(4) as pool,  # most of a try is an interpreter's start
     ):
-        names = {"DIR": _escape(scratch), "/proc/PID/ns": namespaces}
-        return list(pool.map(lambda row: _try_item(row, names, privileged), _rows(names)))
+        places = (namespaces, directory)
+        return list(pool.map(lambda row: _try_item(row, places, privileged), _rows()))
 
 
-def _rows(names: dict[str, str]) -> list[tuple[str, str]]:
-    """Return each item with the list to try it with, less the ``user`` of ordinary users."""
+def _rows() -> list[tuple[str, str]]:
+    """Return each item with a list to try it with, less the ``user`` of ordinary users."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    outbound = "slirp4netns" if not shutil.which("pasta") else "pasta"
-    plain = ("net", "net=pasta", "net=slirp4netns", "mount", "uts", "ipc", "cgroup", "time", "pid")
-    joined = "user=/proc/PID/ns/user,net=/proc/PID/ns/net" if names["/proc/PID/ns"] else ""
-    return [
-        *((item, item) for item in ("user", "user=current", "user=auto", "user=all", "user=none")),
-        *((item, item) for item in plain),
-        ("net=/path", joined),
-        ("map-users", f"user,map-users=1:{_subordinate('/etc/subuid')}:1"),
-        ("map-groups", f"user,map-groups=1:{_subordinate('/etc/subgid')}:1"),
-        ("setgroups", "user,setgroups=deny"),
-        ("monotonic", "monotonic=+1"),
-        ("boottime", "boottime=+1"),
-        ("publish", f"net={outbound},publish={port}:80"),
-        ("addr", "net,addr=10.0.0.1/8"),
-        ("proc", "pid,proc"),
-        ("sys", "net,sys"),
-        ("tmpfs", "tmpfs=DIR"),
-        ("bind", "bind=DIR:DIR"),
-        ("ro", "ro=DIR"),
-        ("overlay", "overlay=DIR"),
-        ("caps=keep", "caps=keep"),
-        ("caps=none", "caps=none"),
-    ]
+    words = {
+        "PORT": str(port),
+        "DRIVER": next(filter(shutil.which, OUTBOUND), OUTBOUND[-1]),
+        "SUBUID": str(_subordinate("uid")),
+        "SUBGID": str(_subordinate("gid")),
+    }
+    rows = []
+    for name, row in ITEMS.items():
+        for text in row.tries:
+            item = name if len(row.tries) == 1 else _item_in(text, name)
+            for word, value in words.items():
+                text = text.replace(word, value)
+            rows.append((item, text))
+    return rows
 
 
-def _try_item(row: tuple[str, str], names: dict[str, str], privileged: bool) -> Verdict:
+def _item_in(text: str, name: str) -> str:
+    """Return the item of that name, as the list has it; a path says nothing to a reader."""
+    item = next(item for item in text.split(",") if item.partition("=")[0] == name)
+    return f"{name}=/path" if "=/" in item else item
+
+
+def _try_item(row: tuple[str, str], places: Sequence[Place], privileged: bool) -> Verdict:
     item, text = row
-    if not text:
-        return Verdict(item, text, False, "", "there is no namespace to try it with")
+    for place in places:
+        if place.word in text and not place.path:
+            return Verdict(item, text, False, "", place.why, place.cure)
     lists = [text] if text.startswith("user") else [f"user,{text}"]
     if privileged and lists != [text]:
         lists.insert(0, text)
     for each in lists:
         real = each
-        for name, path in names.items():
-            real = real.replace(name, path)
+        for place in places:
+            real = real.replace(place.word, place.path)
         verdict = _verdict(item, each, _run(_bare_command(), real))
         if verdict.works:
             break
     return verdict
+
+
+@contextmanager
+def _scratch() -> Iterator[Place]:
+    """Make a directory for a while, if this user may write anywhere."""
+    with ExitStack() as stack:
+        path = why = ""
+        try:
+            path = stack.enter_context(tempfile.TemporaryDirectory(prefix="unshare-boot-"))
+        except OSError as error:
+            why = f"there is no directory to try it with: {error.strerror}"
+        cure = "set TMPDIR to a directory that this user may write"
+        yield Place("DIR", _escape(path), why, cure)
 
 
 def _escape(path: str) -> str:
@@ -289,8 +258,8 @@ def _escape(path: str) -> str:
 
 
 @contextmanager
-def _holder() -> Iterator[str]:
-    """Keep a process in namespaces; yields the directory of these, empty if there are none."""
+def _holder() -> Iterator[Place]:
+    """Keep a process in namespaces for a while."""
     with subprocess.Popen(
         [*_bare_command(), "hold"],
         env=_environment("user,net"),
@@ -300,27 +269,20 @@ def _holder() -> Iterator[str]:
         encoding="utf-8",
     ) as child:
         assert child.stdin and child.stdout
-        held = child.stdout.readline() == "inside\n"
+        inside = child.stdout.readline() == "inside\n"
+        path = f"/proc/{child.pid}/ns" if inside else ""
         try:
-            yield f"/proc/{child.pid}/ns" if held else ""
+            yield Place("/proc/PID/ns", path, "there is no namespace to try it with")
         finally:
             with suppress(BrokenPipeError):
                 child.stdin.close()
 
 
-def _subordinate(path: str) -> int:
+def _subordinate(kind: str) -> int:
     """Return the first id that /etc/subuid or /etc/subgid sets aside for this user; else any."""
-    import pwd
-
-    keys = [str(os.getuid())]
-    with suppress(KeyError):
-        keys.append(pwd.getpwuid(os.getuid()).pw_name)
-    for line in Machine().read(path).splitlines():
-        owner, _, rest = line.partition(":")
-        first = rest.partition(":")[0]
-        if owner in keys and first.isdigit():
-            return int(first)
-    return 1 if os.getuid() == 0 else 100000
+    with suppress(OSError, IndexError):
+        return granted_ids(kind)[0][0]
+    return 1 if os.getuid() == 0 else FIRST_SUBORDINATE
 
 
 class Done(NamedTuple):
@@ -371,7 +333,8 @@ def _verdict(item: str, text: str, done: Done) -> Verdict:
         said.setdefault(label.strip(), words.strip())
     ended = f"the child ended with status {done.status}: {' '.join(done.stderr.split())}"
     what = said.get("what", ended.rstrip(": "))
-    return Verdict(item, text, False, what, said.get("why", ""), said.get("cure", ""))
+    cause = said.get("more", "").partition("#")[2]
+    return Verdict(item, text, False, what, said.get("why", ""), said.get("cure", ""), cause)
 
 
 def _outside() -> tuple[int | None, int | None]:
@@ -379,95 +342,6 @@ def _outside() -> tuple[int | None, int | None]:
         return original_uid(), original_gid()
     except UnshareError:
         return None, None
-
-
-# How it is shown.
-
-
-class Style(NamedTuple):
-    """How to write: colours or not, and how many columns there are."""
-
-    colour: bool
-    width: int
-
-    @classmethod
-    def of(cls, stream: TextIO) -> Style:
-        """Return what suits a stream: colours on a terminal only, and not where NO_COLOR is set."""
-        terminal = stream.isatty()
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        width = shutil.get_terminal_size().columns if terminal else 80
-        return cls(terminal and not plain, max(60, min(width, 100)))
-
-    def paint(self, text: str, number: str) -> str:
-        """Return text in a colour of ECMA-48."""
-        return f"\033[{number}m{text}\033[0m" if self.colour else text
-
-    def answer(self, works: bool) -> str:
-        """Return yes or no, in three columns."""
-        return self.paint("yes", "32") if works else self.paint("no ", "31")
-
-    def block(self, text: str, indent: int) -> str:
-        """Return text wrapped, each line but the first indented; nothing long is broken."""
-        return ("\n" + " " * indent).join(
-            textwrap.wrap(text, self.width - indent, break_long_words=False, break_on_hyphens=False)
-        )
-
-
-def show_report(report: Report, style: Style) -> str:
-    """Return the report for people to read."""
-    hook = report.hook
-    lines = [
-        f"unshare-boot {report.version}, Python {report.python}, Linux {report.kernel}, "
-        f"uid {os.geteuid()}",
-        "",
-        style.paint("The hook", "1"),
-        f"  {style.answer(hook.runs)}  "
-        + style.block(
-            "PY_UNSHARE takes effect in this interpreter"
-            if hook.runs
-            else f"PY_UNSHARE does nothing in this interpreter: {hook.why}",
-            7,
-        ),
-        *(f"       {file}" for file in hook.files),
-    ]
-    if hook.before:
-        lines.append("       what runs code at start-up before it:")
-        lines += [f"         {file}" for file in hook.before]
-    lines += ["", style.paint("What can be had here", "1")]
-    for each in report.items:
-        lines.append(f"  {style.answer(each.works)}  {_row(each, style)}")
-    lines += ["", style.paint("This process", "1")]
-    holds = ", ".join(report.holds) or "nothing"
-    lines.append(f"       holds here: {holds}")
-    if report.uid is not None and (report.uid, report.gid) != (os.getuid(), os.getgid()):
-        lines.append(
-            f"       uid {os.getuid()} is {report.uid} outside, gid {os.getgid()} is {report.gid}"
-        )
-    return "\n".join(lines)
-
-
-def _row(verdict: Verdict, style: Style) -> str:
-    indent = 24
-    start = f"{verdict.item:<17}"
-    if verdict.works:
-        same = verdict.list == verdict.item
-        return (start + ("" if same else f"PY_UNSHARE={verdict.list}")).rstrip()
-    unknown = verdict.why.startswith(UNKNOWN)
-    words = verdict.what if unknown else verdict.why or verdict.what
-    parts = [words[len(verdict.item) + 2 :] if words.startswith(verdict.item + ": ") else words]
-    if verdict.cure and not unknown:
-        parts.append(f"cure: {verdict.cure}")
-    return start + ("\n" + " " * indent).join(style.block(part, indent) for part in parts)
-
-
-def show_verdict(verdict: Verdict, style: Style) -> str:
-    """Return the answer of ``check`` for people to read."""
-    lines = [f"{style.answer(verdict.works)}  PY_UNSHARE={show(verdict.list)}"]
-    for label in ("what", "why", "cure"):
-        words = getattr(verdict, label)
-        if words:
-            lines.append(f"  {label + ':':<5} {style.block(words, 8)}")
-    return "\n".join(lines)
 
 
 WHOLE = True

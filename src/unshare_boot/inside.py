@@ -2,9 +2,10 @@
 
 import os
 
-from . import namespaces
-from .errors import UnshareError
-from .namespaces import MS_BIND, MS_REC, NAMESPACES, failed, inode, mount, write_file
+from .child import make_dumpable, restore_dumpable
+from .errors import UnshareError, failed
+from .namespaces import MS_BIND, MS_REC, NAMESPACES, inode, mount, write_file
+from .procfiles import read_id_map
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 # The first namespaces of the machine have fixed inodes (include/linux/proc_ns.h and, since Linux
 # 6.18, include/uapi/linux/nsfs.h): whoever is in these is isolated from nothing.
 FIRST_INODES = range(0xEFFFFFF8, 0xF0000000)
+
+# What `remember_ids` was told, while no map can tell.
+_ids: "tuple[int, int] | None" = None
 
 
 def active() -> "tuple[str, ...]":
@@ -44,6 +48,12 @@ def holding() -> "dict[str, int]":
     return found
 
 
+def remember_ids(uid: int, gid: int) -> None:
+    """Keep the ids from before ``user=none``, for `original_uid` until there is a map."""
+    global _ids
+    _ids = uid, gid
+
+
 def original_uid() -> int:
     """Return the user id that this process has outside its user namespace.
 
@@ -68,7 +78,7 @@ def original_gid() -> int:
 
 
 def write_user_map(ids: "Mapping[int, int]") -> None:
-    """Map user ids in a namespace entered with ``user=none``; the map is written once, for good.
+    """Map user ids in a namespace entered with ``user=none``; a map can be written only once.
 
     Args:
         ids: the ids outside, each with the one it becomes inside. Without privileges outside,
@@ -77,11 +87,11 @@ def write_user_map(ids: "Mapping[int, int]") -> None:
     Raises:
         UnshareError: the map is refused: user_namespaces(7), "Defining user and group ID mappings".
     """
-    _write_map("/proc/self/uid_map", ids)
+    _write_map("uid", ids)
 
 
 def write_group_map(ids: "Mapping[int, int]") -> None:
-    """Map group ids in a namespace entered with ``user=none``; the map is written once, for good.
+    """Map group ids in a namespace entered with ``user=none``; a map can be written only once.
 
     setgroups(2) is denied first, without which an unprivileged process may not write this map.
 
@@ -91,11 +101,8 @@ def write_group_map(ids: "Mapping[int, int]") -> None:
     Raises:
         UnshareError: the map is refused: user_namespaces(7), "Defining user and group ID mappings".
     """
-    try:
-        write_file("/proc/self/setgroups", "deny")
-    except OSError as error:
-        raise failed("write_group_map", error) from error
-    _write_map("/proc/self/gid_map", ids)
+    _write("/proc/self/setgroups", "deny", "write_group_map")
+    _write_map("gid", ids)
 
 
 def bind_mount(
@@ -116,38 +123,42 @@ def bind_mount(
     try:
         mount(os.fspath(source), os.fspath(target), None, MS_BIND | MS_REC)
         if read_only:
-            from .mounts import make_read_only
+            from .items.read_only import make_read_only
 
             make_read_only(os.fspath(target))
-    except UnshareError:
-        raise
     except OSError as error:
         raise failed("bind_mount", error) from error
 
 
 def _outside(kind: str, inner: int) -> int:
-    path = f"/proc/self/{kind}_map"
     try:
-        with open(path, encoding="ascii") as file:
-            ranges = [tuple(map(int, line.split())) for line in file]
+        ranges = read_id_map(kind)
     except OSError as error:
         raise failed("", error) from error
-    if not ranges and namespaces.unmapped:
-        return namespaces.unmapped[kind == "gid"]
+    if not ranges and _ids:
+        return _ids[kind == "gid"]
     for first_inner, first_outer, count in ranges:
         if first_inner <= inner < first_inner + count:
             return first_outer + inner - first_inner
     from errno import ENOENT
 
+    path = f"/proc/self/{kind}_map"
     raise UnshareError(ENOENT, f"the id {inner} is not mapped: {path} has no range for it")
 
 
-def _write_map(path: str, ids: "Mapping[int, int]") -> None:
+def _write_map(kind: str, ids: "Mapping[int, int]") -> None:
     lines = [f"{inner} {outer} 1\n" for outer, inner in sorted(ids.items())]
+    _write(f"/proc/self/{kind}_map", "".join(lines), "")
+
+
+def _write(path: str, text: str, item: str) -> None:
+    before = make_dumpable()
     try:
-        write_file(path, "".join(lines))
+        write_file(path, text)
     except OSError as error:
-        raise failed("", error) from error
+        raise failed(item, error) from error
+    finally:
+        restore_dumpable(before)
 
 
 WHOLE = True

@@ -1,12 +1,7 @@
-"""How each namespace is entered: plan to kernel. Knows nothing of the environment.
+"""One row a namespace, the plan of a list, the plain steps, and the system calls they are made of.
 
-Top-down: the plan; `enter`, which carries it out; one function a namespace, in the fixed order;
-and the system calls that Python has no function for, each a plain function that raises OSError
-with the call as ``filename``, which is where Python shows what an error is about:
-``[Errno 1] Operation not permitted: 'unshare(CLONE_NEWNET)'``.
-
-All that a list of plain words needs is in this one file, because each file more costs a start
-0.1 ms. What fewer lists ask for lives in a room of its own, loaded by the line that needs it.
+The order of the steps is in the package's ``__init__``. All that a list of plain words needs is in
+these two files, because each file more costs a start 0.1 ms.
 """
 
 import os
@@ -17,48 +12,19 @@ if TYPE_CHECKING:
     from typing import Callable, Optional, Union
 
     from .errors import UnshareError
+    from .outbound.program import Watcher
+    from .pid.program import Admission
 
     Argument = Union[int, bytes, None]
     Report = Optional[Callable[[str], None]]
-    Step = Callable[["Plan"], None]
+    Step = Callable[["Start"], None]
 
 OFF = ("", "0", "off", "no", "false")
+OUTBOUND = ("pasta", "slirp4netns")  # the words of net that bring a way out
 
-# The namespaces in the fixed order in which they are entered, each with the words that it takes;
-# the first is what the name alone means.
-WORDS: "dict[str, tuple[str, ...]]" = {
-    "user": ("root", "current", "auto", "all", "none"),
-    "net": ("lo", "down", "pasta", "slirp4netns"),
-    "mount": ("private", "slave", "shared", "unchanged"),
-    "uts": ("",),
-    "ipc": ("",),
-    "cgroup": ("",),
-    "time": ("",),
-    "pid": ("",),
-}
-NAMESPACES = tuple(WORDS)
-
-# The names of the files in /proc/self/ns.
-FILES = {name: "mnt" if name == "mount" else name for name in NAMESPACES}
-
-# The ids that this process had before user=none, while no map can tell.
-unmapped: "tuple[int, int] | None" = None
-
-CLONE_THREAD = 0x00010000  # include/uapi/linux/sched.h
-CLONE_NEWTIME = 0x00000080
-CLONE_NEWNS = 0x00020000
-CLONE_NEWCGROUP = 0x02000000
-CLONE_NEWUTS = 0x04000000
-CLONE_NEWIPC = 0x08000000
-CLONE_NEWUSER = 0x10000000
-CLONE_NEWPID = 0x20000000
-CLONE_NEWNET = 0x40000000
-
-MS_RDONLY = 0x1  # include/uapi/linux/mount.h
-MS_NOSUID = 0x2
+MS_NOSUID = 0x2  # include/uapi/linux/mount.h
 MS_NODEV = 0x4
 MS_NOEXEC = 0x8
-MS_REMOUNT = 0x20
 MS_BIND = 0x1000
 MS_REC = 0x4000
 MS_PRIVATE = 0x40000
@@ -79,8 +45,37 @@ FRESH_PROC = (("proc",),)  # the operation that comes with pid
 PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
 
 
+class Namespace:
+    """One kind of namespace, namespaces(7): a row of `NAMESPACES`.
+
+    Attributes:
+        flag: for unshare(2) and setns(2); ``flag_name`` is what sched.h calls it.
+        file: its name in /proc/self/ns.
+        words: that the item takes; the first is what the name alone means.
+    """
+
+    def __init__(self, flag: int, flag_name: str, file: str, *words: str) -> None:
+        self.flag, self.flag_name, self.file, self.words = flag, flag_name, file, words
+
+
+# In the fixed order in which they are entered; include/uapi/linux/sched.h has the flags.
+NAMESPACES = {
+    "user": Namespace(
+        0x10000000, "CLONE_NEWUSER", "user", "root", "current", "auto", "all", "none"
+    ),
+    "net": Namespace(0x40000000, "CLONE_NEWNET", "net", "lo", "down", "pasta", "slirp4netns"),
+    "mount": Namespace(0x00020000, "CLONE_NEWNS", "mnt", "private", "slave", "shared", "unchanged"),
+    "uts": Namespace(0x04000000, "CLONE_NEWUTS", "uts", ""),
+    "ipc": Namespace(0x08000000, "CLONE_NEWIPC", "ipc", ""),
+    "cgroup": Namespace(0x02000000, "CLONE_NEWCGROUP", "cgroup", ""),
+    "time": Namespace(0x00000080, "CLONE_NEWTIME", "time", ""),
+    "pid": Namespace(0x20000000, "CLONE_NEWPID", "pid", ""),
+}
+CLONE_THREAD = 0x00010000
+
+
 class Plan:
-    """What one list asks for, checked and complete. ``str`` gives it back as a list.
+    """What one list asks for, checked and complete.
 
     A namespace is None when it is not asked for; a value that starts with ``/`` is the path of
     one to join; any other value is a word of the language.
@@ -105,13 +100,38 @@ class Plan:
     keep_proc: bool = False
     caps: "str | None" = None  # keep, none
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Plan) and vars(self) == vars(other)
+    def asked(self) -> "list[str]":
+        """Return the names of the namespaces that are asked for, in the fixed order."""
+        return [name for name in NAMESPACES if getattr(self, name) is not None]
 
-    def __str__(self) -> str:
-        from .spec import unparse
+    def joined(self) -> "list[str]":
+        """Return the names of the namespaces that exist already and are joined."""
+        return [name for name in self.asked() if getattr(self, name)[:1] == "/"]
 
-        return unparse(self)
+
+class Start:
+    """One start on its way: what its steps share, and what nobody else sees.
+
+    Attributes:
+        plan: what is to be entered.
+        report: called with the item of each step that is done; None where nobody listens.
+        keep_open: a descriptor that helper processes hold as long as they live, -1 for none: by
+            that a rehearsal knows when the ports that they took are free again.
+        done: the items of the steps that are done.
+        ids: the uid and gid from before ``user=none``, which no map can tell.
+        watcher: the process left outside for the network, of ``outbound``.
+        admission: what the program waits for to go on, of ``pid``.
+    """
+
+    ids: "tuple[int, int] | None" = None
+    watcher: "Watcher | None" = None
+    admission: "Admission | None" = None
+
+    def __init__(self, plan: Plan, report: "Report" = None, keep_open: int = -1) -> None:
+        self.plan = plan
+        self.report = report
+        self.keep_open = keep_open
+        self.done: list[str] = []
 
 
 def plain_plan(text: str) -> "Plan | None":
@@ -121,199 +141,110 @@ def plain_plan(text: str) -> "Plan | None":
         text: the value of PY_UNSHARE.
 
     Returns:
-        The plan that ``spec.parse`` would return; or None where it takes that to tell.
+        The plan that ``language.parse`` would return; or None where it takes that to tell.
     """
     plan = Plan()
     for item in text.split(","):
         name, equals, word = item.partition("=")
-        words = WORDS.get(name)
-        if not words or getattr(plan, name) is not None:
+        row = NAMESPACES.get(name)
+        if row is None or getattr(plan, name) is not None:
             return None
-        if equals and (not word or word not in words):
+        if equals and (not word or word not in row.words):
             return None
-        setattr(plan, name, word or words[0])
+        setattr(plan, name, word or row.words[0])
     if plan.pid is not None:
         plan.operations = FRESH_PROC
         plan.mount = plan.mount or "private"
     return plan
 
 
-def enter(plan: Plan, report: "Report" = None) -> "dict[str, int]":
-    """Enter everything that the plan asks for, in the fixed order.
-
-    With ``pid`` this returns in a child, which is the program; the process it was called in stays
-    behind and supervises that.
-
-    Args:
-        plan: what to enter.
-        report: called after each step with the item that the step was for.
-
-    Returns:
-        The names of the namespaces entered, each with its inode number.
-
-    Raises:
-        UnshareError: the first step that failed; those before it hold.
-    """
-    for item, step in steps(plan):
-        try:
-            step(plan)
-        except OSError as error:
-            raise failed(item, error) from None
-        if report:
-            report(item)
-    entered = {}
-    for name in NAMESPACES:
-        if getattr(plan, name) is not None:
-            try:
-                entered[name] = inode(name)
-            except OSError as error:
-                raise failed(name, error) from None
-    return entered
+# One step a namespace.
 
 
-def steps(plan: Plan) -> "list[tuple[str, Step]]":
-    """Return what is to be done for a plan, in order, each step with the item that it is for."""
-    wanted = [name for name in NAMESPACES if getattr(plan, name) is not None]
-    joined = [name for name in wanted if getattr(plan, name)[:1] == "/"]
-    todo = [(name, STEPS[name]) for name in wanted if name not in joined or name == "pid"]
-    if joined:
-        from .join import join
-
-        todo.insert(0, ("join", join))
-    if plan.net in ("pasta", "slirp4netns"):
-        from .outbound import prepare, resolve
-
-        todo.insert(0, ("net", prepare))
-        todo.append(("net", resolve))
-    if plan.operations == FRESH_PROC and plan.mount == "private":
-        todo.append(("proc", mount_proc))
-    elif plan.operations:
-        from .mounts import operate
-
-        todo.append(("mount", operate))
-    if plan.caps:
-        from .capabilities import settle
-
-        todo.append(("caps", settle))
-    if plan.pid is not None:
-        from .supervise import admit
-
-        todo.append(("pid", admit))
-    return todo
-
-
-def enter_user(plan: Plan) -> None:
+def enter_user(start: Start) -> None:
     """user_namespaces(7): without a capability outside one may map one's own two ids, no more."""
-    more = plan.map_users or plan.map_groups or plan.setgroups
-    if more or plan.user not in ("root", "current", "none"):
-        from .idmap import enter_mapped
-
-        enter_mapped(plan)
-        return
     uid, gid = os.geteuid(), os.getegid()
-    unshare(CLONE_NEWUSER, "CLONE_NEWUSER")
-    if plan.user == "none":
-        global unmapped
-        unmapped = uid, gid
-    else:
-        inner_uid, inner_gid = (0, 0) if plan.user == "root" else (uid, gid)
-        write_file("/proc/self/setgroups", "deny")  # else gid_map may not be written
-        write_file("/proc/self/uid_map", f"{inner_uid} {uid} 1")
-        write_file("/proc/self/gid_map", f"{inner_gid} {gid} 1")
-
-
-def enter_net(plan: Plan) -> None:
-    """network_namespaces(7): a new one has a loopback interface, and that is down."""
-    unshare(CLONE_NEWNET, "CLONE_NEWNET")
-    if plan.net != "down":
-        loopback_up(use_libc=plan.mount is not None)
-    if plan.addr:
-        from .addresses import add
-
-        add(plan.addr)
-    if plan.net in ("pasta", "slirp4netns"):
-        from .outbound import connect
-
-        connect(plan)
-
-
-def enter_mount(plan: Plan) -> None:
-    """mount_namespaces(7): a copy of the mounts, the shared ones of which still follow the host."""
-    unshare(CLONE_NEWNS, "CLONE_NEWNS")
-    if plan.mount in PROPAGATION:
-        mount(None, "/", None, MS_REC | PROPAGATION[plan.mount])
-
-
-def enter_uts(plan: Plan) -> None:
-    """uts_namespaces(7)."""
-    unshare(CLONE_NEWUTS, "CLONE_NEWUTS")
-    if plan.uts:
-        sethostname(plan.uts)
-
-
-def enter_ipc(plan: Plan) -> None:
-    """ipc_namespaces(7)."""
-    unshare(CLONE_NEWIPC, "CLONE_NEWIPC")
-
-
-def enter_cgroup(plan: Plan) -> None:
-    """cgroup_namespaces(7)."""
-    unshare(CLONE_NEWCGROUP, "CLONE_NEWCGROUP")
-
-
-def enter_time(plan: Plan) -> None:
-    """time_namespaces(7): the clocks of a new one are set until it has a member."""
-    unshare(CLONE_NEWTIME, "CLONE_NEWTIME")
-    if plan.monotonic is not None or plan.boottime is not None:
-        from .clocks import move
-
-        move(plan)
-    setns("/proc/self/ns/time_for_children", CLONE_NEWTIME)
-
-
-def enter_pid(plan: Plan) -> None:
-    """pid_namespaces(7): it is the children to come that live in a new one."""
-    from .supervise import supervised
-
-    supervised(plan)
-
-
-def mount_proc(plan: Plan) -> None:
-    """proc(5) shows the PID namespace of the process that mounts it: what ``pid`` brings along."""
-    try:
-        here = os.getcwd()
-    except FileNotFoundError:  # it was removed, or lies outside of a chroot
-        here = ""
-    if here.startswith("/proc"):  # to stand in the new one takes more
-        from .mounts import operate
-
-        operate(plan)
+    unshare("user")
+    if start.plan.user == "none":
+        start.ids = uid, gid
         return
+    inner_uid, inner_gid = (0, 0) if start.plan.user == "root" else (uid, gid)
+    write_file("/proc/self/setgroups", "deny")  # else gid_map may not be written
+    write_file("/proc/self/uid_map", f"{inner_uid} {uid} 1")
+    write_file("/proc/self/gid_map", f"{inner_gid} {gid} 1")
+
+
+def enter_net(start: Start) -> None:
+    """network_namespaces(7): a new one has a loopback interface, and that is down."""
+    unshare("net")
+    if start.plan.net != "down":
+        loopback_up(use_libc=start.plan.mount is not None)
+
+
+def enter_mount(start: Start) -> None:
+    """mount_namespaces(7): a copy of the mounts, the shared ones of which still follow the host."""
+    unshare("mount")
+    if start.plan.mount in PROPAGATION:
+        mount(None, "/", None, MS_REC | PROPAGATION[start.plan.mount])
+
+
+def enter_uts(start: Start) -> None:
+    """uts_namespaces(7)."""
+    unshare("uts")
+    name = start.plan.uts
+    if name:
+        call("sethostname", name.encode(), len(name))
+
+
+def enter_ipc(_: Start) -> None:
+    """ipc_namespaces(7)."""
+    unshare("ipc")
+
+
+def enter_cgroup(_: Start) -> None:
+    """cgroup_namespaces(7)."""
+    unshare("cgroup")
+
+
+def enter_time(_: Start) -> None:
+    """time_namespaces(7): a new one has no member yet, and its clocks can be moved till then."""
+    unshare("time")
+    setns("/proc/self/ns/time_for_children", "time")
+
+
+def mount_proc(_: Start) -> None:
+    """proc(5) shows the PID namespace of the process that mounts it: what ``pid`` brings along."""
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def owns_its_proc() -> bool:
+    """Tell whether this process may write its files in /proc: if it is dumpable, proc(5)."""
+    try:
+        return os.stat("/proc/self/uid_map").st_uid == os.geteuid()
+    except OSError:  # no /proc: the step itself says so
+        return True
 
 
 def inode(name: str) -> int:
     """Return the inode number of the process's namespace of that name."""
-    path = f"/proc/self/ns/{FILES[name]}"
+    path = f"/proc/self/ns/{NAMESPACES[name].file}"
     try:
         return os.stat(path).st_ino
     except OSError as error:
-        raise OSError(error.errno, error.strerror, f"stat({path})") from None
+        raise refused(error, "stat", path) from None
 
 
-def failed(item: str, error: OSError) -> "UnshareError":
-    """Return the error of an item: what the kernel said of a system call made for it."""
+def refused(error: OSError, call: str, target: str = "") -> "UnshareError":
+    """Return the error of a system call, with the call and what it was made for apart."""
     from .errors import UnshareError
 
-    if isinstance(error, UnshareError):
-        return error
-    return UnshareError(error.errno or 0, error.strerror or "", item, str(error.filename or ""))
+    return UnshareError(error.errno or 0, error.strerror or "", "", call, target)
 
 
-# This is the only place that knows ctypes. It takes the C module underneath, because importing the
-# package ``ctypes`` costs 4 ms of a 12 ms start (it defines a class for every C type); what is used
-# here of ``_ctypes`` is what ``ctypes`` itself is written with, unchanged from CPython 3.9 to 3.15.
-# Even that costs 0.5 ms, so it is loaded by the first call that Python really has no function for.
+# System calls. Those that Python has no function for go through the C module below ``ctypes``: the
+# package itself costs 4 ms of a 12 ms start (it defines a class for every C type), and what is used
+# of ``_ctypes`` is what ``ctypes`` is written with, unchanged from CPython 3.9 to 3.15. Even that
+# costs 0.5 ms, so the first such call loads it.
 
 _function: "Callable[[str], Callable[..., int]] | None" = None
 _errno: "Callable[[], int]"
@@ -345,48 +276,66 @@ def _load() -> "Callable[[str], Callable[..., int]]":
     return function
 
 
-def call(function: str, *arguments: "Argument", what: str = "") -> int:
+def call(function: str, *arguments: "Argument", name: str = "", target: str = "") -> int:
     """Call a function of the C library.
 
     Args:
         function: its name.
         arguments: numbers, zero-terminated bytes, or None for a null pointer.
-        what: how to name the call in an error; the function's name if not given.
+        name: the system call's, for an error, where ``function`` is ``syscall``.
+        target: what it is made for, for an error: a path, a flag's name.
 
     Returns:
         What the function returns, 0 or more.
 
     Raises:
-        OSError: it returned -1; interrupted calls (EINTR) are made again (PEP 475).
+        UnshareError: it returned -1; interrupted calls (EINTR) are made again (PEP 475).
     """
     pointer = (_function or _load())(function)
     while (result := pointer(*arguments)) == -1:
         errno = _errno()
         if errno != EINTR:
-            raise OSError(errno, os.strerror(errno), what or function)
+            raise refused(OSError(errno, os.strerror(errno)), name or function, target)
     return result
 
 
-def unshare(flag: int, name: str) -> None:
-    """unshare(2): move the process into one new namespace; ``name`` is that of the flag.
+def unshare(name: str) -> None:
+    """unshare(2): move the process into a new namespace.
 
-    CLONE_THREAD makes the kernel refuse, with EINVAL, in a process with threads, where any
-    namespace but a user namespace would otherwise be entered by the calling thread alone.
+    Args:
+        name: of the namespace, such as ``net``.
+
+    Raises:
+        UnshareError: the kernel refuses, as it does any namespace in a process with threads.
+    """
+    row = NAMESPACES[name]
+    _unshare(row.flag, row.flag_name)
+
+
+def require_single_thread() -> None:
+    """Raise UnshareError (EINVAL) in a process with threads, and change nothing in any other."""
+    _unshare(0, "CLONE_THREAD")
+
+
+def _unshare(flag: int, flag_name: str) -> None:
+    """Add CLONE_THREAD, with which the kernel answers EINVAL to a process with threads.
+
+    Any namespace but a user namespace would otherwise be entered by the calling thread alone.
     """
     if sys.version_info >= (3, 12) and hasattr(os, "unshare"):
         try:
             os.unshare(flag | CLONE_THREAD)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, f"unshare({name})") from None
+            raise refused(error, "unshare", flag_name) from None
     else:
-        call("unshare", flag | CLONE_THREAD, what=f"unshare({name})")
+        call("unshare", flag | CLONE_THREAD, target=flag_name)
 
 
-def setns(path: str, flag: int) -> None:
-    """setns(2): join the namespace that the file ``path`` stands for, of the type ``flag``."""
+def setns(path: str, name: str) -> None:
+    """setns(2): join the namespace that the file ``path`` stands for, of the kind ``name``."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        call("setns", descriptor, flag, what=f"setns({path})")
+        call("setns", descriptor, NAMESPACES[name].flag, target=path)
     finally:
         os.close(descriptor)
 
@@ -402,13 +351,8 @@ def mount(
         os.fsencode(kind) if kind is not None else None,
         flags,
         os.fsencode(data) if data else None,
-        what=f"mount({target})",
+        target=target,
     )
-
-
-def sethostname(name: str) -> None:
-    """sethostname(2)."""
-    call("sethostname", name.encode(), len(name), what="sethostname")
 
 
 def loopback_up(use_libc: bool = False) -> None:
@@ -426,46 +370,30 @@ def loopback_up(use_libc: bool = False) -> None:
         try:
             handle = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, "socket(AF_INET)") from None
+            raise refused(error, "socket", "AF_INET") from None
         try:
             ioctl(handle.fileno(), SIOCSIFFLAGS, request)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, "ioctl(SIOCSIFFLAGS)") from None
+            raise refused(error, "ioctl", "SIOCSIFFLAGS") from None
         finally:
             handle.close()
         return
-    descriptor = call("socket", AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, what="socket(AF_INET)")
+    descriptor = call("socket", AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, target="AF_INET")
     try:
-        call("ioctl", descriptor, SIOCSIFFLAGS, request, what="ioctl(SIOCSIFFLAGS)")
+        call("ioctl", descriptor, SIOCSIFFLAGS, request, target="SIOCSIFFLAGS")
     finally:
         os.close(descriptor)
 
 
 def write_file(path: str, text: str) -> None:
     """Write a file of /proc in one write(2), which is what id maps and time offsets ask for."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    except PermissionError as error:
-        from .idmap import open_as_dumpable
-
-        descriptor = open_as_dumpable(path, error)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(descriptor, text.encode())
     except OSError as error:
-        raise OSError(error.errno, error.strerror, f"write({path})") from None
+        raise refused(error, "write", path) from None
     finally:
         os.close(descriptor)
 
-
-STEPS: "dict[str, Step]" = {
-    "user": enter_user,
-    "net": enter_net,
-    "mount": enter_mount,
-    "uts": enter_uts,
-    "ipc": enter_ipc,
-    "cgroup": enter_cgroup,
-    "time": enter_time,
-    "pid": enter_pid,
-}
 
 WHOLE = True

@@ -9,7 +9,7 @@
     ```
 
 `$ ` begins a command of an ordinary user, `# ` one of root, `> ` continues it; everything else is
-output, standard error included, in which `...` stands for anything. What cannot be run has a
+output, standard error included, in which `...` matches anything. What cannot be run has a
 comment on the line before, with the reason: `<!-- not run: needs a display -->`. A block that
 follows a line such as "`conftest.py`:" is that file.
 """

@@ -192,7 +192,7 @@ def copy(interpreter: Interpreter, target: Path) -> Path:
 
 
 def copy_tree(source: Path, target: Path, *ignore: str) -> None:
-    """Copy a directory to where everybody can read it, as hard links where that can be.
+    """Copy a directory to where everybody can read it, as hard links where possible.
 
     Args:
         source: the directory.
@@ -211,7 +211,7 @@ def copy_tree(source: Path, target: Path, *ignore: str) -> None:
 
 
 def _link(source: str, target: str) -> None:
-    """Hard link a file, or copy it where that cannot be or others could not read it."""
+    """Hard link a file, or copy it where that is impossible or others could not read it."""
     if os.stat(source).st_mode & 0o044 == 0o044:
         try:
             os.link(source, target)

@@ -20,7 +20,7 @@ def namespace_inode(pid: int | str, kind: str) -> int:
 
 
 def lasting_inode(pid: int | str, kind: str) -> int:
-    """The same, of a namespace that will be gone: the number stays its own for a while.
+    """The same, of a namespace that will be gone: its number is not used again for a while.
 
     Otherwise the kernel gives it to the next namespace that anybody on the machine makes.
     """

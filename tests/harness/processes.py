@@ -21,7 +21,7 @@ Argument = Union[str, Path]
 class Finished:
     """What a process left: its exit status (minus the signal that killed it) and its output.
 
-    Bytes that are not UTF-8 stand as surrogates (PEP 383).
+    Bytes that are not UTF-8 become surrogates (PEP 383).
     """
 
     status: int
@@ -134,8 +134,8 @@ class Python:
     """An interpreter in a virtual environment that has a built wheel of ours installed.
 
     Attributes:
-        name: "3.14"; "3.15-start" where the .start wheel is installed on a Python that could do
-            with the .pth one.
+        name: "3.14"; "3.15-start" where the .start wheel is installed on a Python that also
+            works with the .pth one.
         version: major and minor.
         kind: "pth" or "start", the wheel.
         base: the interpreter that the environment was made from, for the users below reachable.

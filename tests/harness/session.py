@@ -90,7 +90,7 @@ class Session:
         """Find the interpreters and make the directory.
 
         Raises:
-            Unusable: an environment variable asks for what cannot be had here.
+            Unusable: an environment variable asks for what is not available here.
         """
         found = tuple(interpreters.find())
         uid, gid = os.getuid(), os.getgid()
@@ -117,7 +117,7 @@ class Session:
             shutil.rmtree(self.directory)
 
     def refusal(self) -> str:
-        """Why an ordinary user gets no user namespace here; empty where one is to be had."""
+        """Why an ordinary user gets no user namespace here; empty where one is available."""
         command = ["unshare", "--user", "--map-root-user", "--net", "true"]
         try:
             tried = self.user.run(command)

@@ -2,7 +2,7 @@
 
 Run by test_fuzz_bytes.py as a program of its own, with libFuzzer's options. An input is the values
 of the variables, with a NUL between them, which none of them can have. All of it happens inside
-namespaces that the process has entered, since what `startover.arrive` reads counts only there.
+namespaces that the process has entered, since what `starting_over.finish` reads counts only there.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ import atheris
 with atheris.instrument_imports(include=["unshare_boot", "proof.grammar"]):
     import unshare_boot
     from proof.judge import check_refusal, judge
-    from unshare_boot import diagnosis, inside, only, outbound, rehearsal, spec, startover
+    from unshare_boot import enter, inside, language, plan_of
     from unshare_boot.errors import UnshareError
+    from unshare_boot.outbound import driver
+    from unshare_boot.refusal import message
+    from unshare_boot.start import program, rehearsal, starting_over
 
 VARIABLES = ("ONLY", "ON_ERROR", "NET_OPTS", "ACTIVE", "VERBOSE")
 TRUE = b"@"  # in an input, it stands for what PY_UNSHARE_ACTIVE really is, and for the process id
@@ -41,21 +44,21 @@ def one_input(data: bytes) -> None:
     errors: list[BaseException] = []
     judge(text)
     with refusals(errors, ""):
-        spec.parse(text)
+        language.parse(text)
     with refusals(errors, "PY_UNSHARE_ONLY"):
         sys.argv, sys.orig_argv = arguments[-1:], ["python", *arguments]
-        assert isinstance(only.meant(values["ONLY"]), bool)
+        assert isinstance(program.is_named(values["ONLY"]), bool)
     with refusals(errors, "PY_UNSHARE_ON_ERROR"):
         if values["ON_ERROR"] != "warn":  # for which it would fork
-            assert rehearsal.may_be_had(text, values["ON_ERROR"])
+            assert rehearsal.should_enter(text, values["ON_ERROR"], plan_of, enter)
     with refusals(errors, "PY_UNSHARE_NET_OPTS"):
-        assert all(isinstance(option, str) for option in outbound._options())
+        assert all(isinstance(option, str) for option in driver.more_options())
     holding = inside.holding()
     assert set(holding.items()) <= set(HOLDING.items())
     assert inside.active() == tuple(holding)
     os.environ["PY_UNSHARE"] = text
     with refusals(errors, ""):
-        startover.arrive(startover.ARRIVED + text)
+        starting_over.finish(starting_over.STARTED_OVER + text)
         assert holding, "went on where nothing holds"
     assert "PY_UNSHARE" not in os.environ
 
@@ -63,8 +66,8 @@ def one_input(data: bytes) -> None:
     errors.append(UnshareError(number, values["ON_ERROR"], values["ONLY"], values["NET_OPTS"]))
     errors.append(OSError(number, values["ACTIVE"], values["VERBOSE"]))
     for error in errors if len(data) % 8 == 0 else errors[:-2]:
-        check_refusal(diagnosis.explain(text, error))
-        diagnosis._why(text, error, "")
+        check_refusal(message.explain(text, error))
+        message.diagnose(text, error)
 
 
 @contextlib.contextmanager

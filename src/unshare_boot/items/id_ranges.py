@@ -1,0 +1,134 @@
+"""The ranges of a list's id maps: what is wanted, and what would be wrong with it."""
+
+from errno import EINVAL, ENOENT
+
+from ..errors import UnshareError, named
+from ..namespaces import NAMESPACES, Plan
+from ..procfiles import (
+    SUBORDINATE_FILES,
+    granted_ids,
+    names_of_user,
+    read_id_map,
+    read_subordinates,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Range = tuple[int, int, int]  # inner, outer, count
+
+MAX_RANGES = 340  # UID_GID_MAP_MAX_EXTENTS, since Linux 4.15
+FIRST_SUBORDINATE = 100000  # SUB_UID_MIN, login.defs(5)
+SUBORDINATES = 65536  # SUB_UID_COUNT
+
+ITEMS = {"uid": "map-users", "gid": "map-groups"}
+
+
+def wanted(plan: Plan, own: "dict[str, int]") -> "dict[str, list[Range]]":
+    """Return the ranges that a plan asks for, of "uid" and of "gid".
+
+    Args:
+        plan: what is to be entered.
+        own: this process's ids of both kinds.
+
+    Raises:
+        UnshareError: a name is unknown, or /etc/subuid or /etc/subgid grants nothing.
+    """
+    word = plan.user or ""
+    maps: dict[str, list[Range]] = {"uid": [], "gid": []}
+    if word == "all":
+        for kind, ranges in maps.items():
+            ranges += [(inner, inner, count) for inner, _, count in read_id_map(kind)]
+        return maps
+    names = dict(zip(("uid", "gid"), word.split(":")))
+    for kind, ranges in maps.items():
+        if word in ("root", "auto"):
+            inner = 0
+        elif word == "current" or kind not in names:
+            inner = own[kind]
+        else:
+            inner = _id(kind, names[kind], named("user", word))
+        ranges.append((inner, own[kind], 1))
+    if word == "auto":
+        granted = {kind: granted_ids(kind) for kind in maps}
+        if not all(granted.values()):
+            raise _not_granted(granted)
+        for kind, ranges in maps.items():
+            following = 1
+            for first, count in granted[kind]:
+                ranges.append((following, first, count))
+                following += count
+    for kind, extra in (("uid", plan.map_users), ("gid", plan.map_groups)):
+        for inner_name, outer_name, count in extra:
+            item = named(ITEMS[kind], f"{inner_name}:{outer_name}:{count}")
+            inner, outer = _id(kind, inner_name, item), _id(kind, outer_name, item)
+            maps[kind].append((inner, outer, count))
+    return maps
+
+
+def _id(kind: str, text: str, item: str) -> int:
+    """Return the number of a user or group."""
+    if text.isdigit():
+        return int(text)
+    try:
+        if kind == "uid":
+            from pwd import getpwnam
+
+            return getpwnam(text).pw_uid
+        from grp import getgrnam
+
+        return getgrnam(text).gr_gid
+    except KeyError:
+        from ..language.readers import nearest
+
+        near = nearest(text, NAMESPACES["user"].words) if item[:5] == "user=" else ""
+        what = "user" if kind == "uid" else "group"
+        raise UnshareError(EINVAL, f"there is no {what} {text!r}{near}", item) from None
+
+
+def _not_granted(granted: "dict[str, list[tuple[int, int]]]") -> UnshareError:
+    owner = names_of_user()[0]
+    ends = [first + count for kind in granted for _, first, count in read_subordinates(kind)]
+    line = f"{owner}:{max([FIRST_SUBORDINATE, *ends])}:{SUBORDINATES}"
+    files = " and to ".join(SUBORDINATE_FILES[kind] for kind in granted if not granted[kind])
+    reason = f"no ids are set aside for {owner}: as root, add the line {line} to {files}"
+    return UnshareError(ENOENT, reason, named("user", "auto"))
+
+
+def check(plan: Plan, kind: str, ranges: "list[Range]") -> None:
+    """Refuse what the kernel would refuse with EINVAL or EPERM and no word of explanation."""
+    item = item_of(plan, kind)
+    if len(ranges) > MAX_RANGES:
+        raise UnshareError(EINVAL, f"{len(ranges)} ranges, and a map has {MAX_RANGES}", item)
+    for side, where in ((0, "inside"), (1, "outside")):
+        spans = sorted((each[side], each[side] + each[2] - 1) for each in ranges)
+        for (_, last), (following, end) in zip(spans, spans[1:]):
+            if following <= last:
+                both = _span(following, min(last, end))
+                raise UnshareError(EINVAL, f"{kind} {both} {where} is mapped twice", item)
+    if plan.user == "all":
+        return
+    existing = sorted((inner, inner + count - 1) for inner, _, count in read_id_map(kind))
+    for _, outer, count in ranges:
+        first, last = outer, outer + count - 1
+        for start, end in existing:
+            if start <= first <= end:
+                first = end + 1
+        if first <= last:
+            reason = f"there is no {kind} {_span(first, last)} outside, see /proc/self/{kind}_map"
+            raise UnshareError(EINVAL, reason, item)
+
+
+def _span(first: int, last: int) -> str:
+    return f"{first}" if first == last else f"{first} to {last}"
+
+
+def item_of(plan: Plan, kind: str) -> str:
+    """Return the item that a map of this kind is for."""
+    return (
+        ITEMS[kind]
+        if (plan.map_users, plan.map_groups)[kind == "gid"]
+        else named("user", plan.user)
+    )
+
+
+WHOLE = True

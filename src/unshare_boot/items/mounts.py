@@ -1,0 +1,172 @@
+"""The mounts of a list: proc, sys, tmpfs, bind, ro and overlay, in the order written.
+
+Each is one mount(2) in the mount namespace just entered, where nobody outside sees it. Paths may
+have any byte in them: none is ever put into a file system's options, whose separators would want
+escaping.
+"""
+
+import os
+from errno import EBUSY, EINVAL, ENOENT
+from stat import S_ISDIR
+
+from ..errors import UnshareError, failed, named
+from ..namespaces import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    Plan,
+    Start,
+    mount,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable
+
+
+def run_operations(start: Start) -> None:
+    """Mount what the plan asks for, then go to the working directory of that view.
+
+    Relative paths are taken from where the process started, symbolic links are followed when it is
+    an operation's turn, and nothing is created: what is to be covered has to be there.
+
+    Raises:
+        UnshareError: a path is not there, or the kernel refuses; ``item`` is the operation.
+    """
+    try:
+        directory = os.getcwd()
+    except FileNotFoundError:  # it was removed, or lies outside of a chroot
+        directory = ""
+    covers = ""
+    for name, *paths in start.plan.operations:
+        item = named(name, ":".join(paths)) if paths else name
+        try:
+            covered = OPERATIONS[name](start.plan, directory, *paths)
+        except OSError as error:
+            raise failed(item, error) from error
+        if covered and (directory == covered or directory.startswith(covered + "/")):
+            covers = item
+    if covers:
+        try:
+            os.chdir(directory)
+        except OSError as error:
+            reason = (
+                f"covers the working directory, {directory!r}, and has none of that name itself"
+            )
+            raise UnshareError(error.errno or 0, reason, covers, "chdir") from error
+
+
+# One function an operation; each returns the path that it has covered, "" for none.
+
+
+def _proc(plan: Plan, directory: str) -> str:
+    """proc(5) shows the PID namespace of the process that mounts it."""
+    return _mount_fresh(plan, "proc", "/proc", plan.pid)
+
+
+def _sys(plan: Plan, directory: str) -> str:
+    """sysfs(5) shows the network namespace of the process that mounts it."""
+    return _mount_fresh(plan, "sysfs", "/sys", plan.net)
+
+
+def _mount_fresh(plan: Plan, kind: str, target: str, namespace: "str | None") -> str:
+    if plan.mount in ("shared", "unchanged"):
+        mount(None, target, None, MS_PRIVATE)  # or root's would appear outside as well
+    try:
+        mount(kind, target, kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    except UnshareError as error:
+        # The one that is there shows this very namespace, which it cannot if that is a new one.
+        if error.errno != EBUSY or (namespace is not None and namespace[:1] != "/"):
+            raise
+    return target
+
+
+def _tmpfs(plan: Plan, directory: str, path: str) -> str:
+    target = _directory(plan, directory, path)
+    # As private, or as public, as what it covers: /tmp stays everybody's, ~/.ssh one's own.
+    mode = os.stat(target).st_mode & 0o7777
+    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode:o}")
+    return target
+
+
+def _bind(plan: Plan, directory: str, source: str, path: str) -> str:
+    origin, target = _existing(directory, source), _covered(plan, directory, path)
+    if S_ISDIR(os.stat(origin).st_mode) != S_ISDIR(os.stat(target).st_mode):
+        raise UnshareError(EINVAL, f"of {source!r} and {path!r} only one is a directory")
+    mount(origin, target, None, MS_BIND | MS_REC)
+    return target
+
+
+def _ro(plan: Plan, directory: str, path: str) -> str:
+    from .read_only import make_read_only
+
+    target = _existing(directory, path)
+    if target == "/":  # the root of a mount anyhow, and nothing can be put over it
+        make_read_only(target)
+        return ""
+    target = _covered(plan, directory, path)
+    mount(target, target, None, MS_BIND | MS_REC)
+    make_read_only(target)
+    return target
+
+
+def _overlay(plan: Plan, directory: str, path: str) -> str:
+    from .overlay import mount_overlay
+
+    target = _directory(plan, directory, path)
+    if plan.user == "none":
+        raise UnshareError(EINVAL, "with user=none there is no id yet that could own a change")
+    mount_overlay(target)
+    return target
+
+
+OPERATIONS: "dict[str, Callable[..., str]]" = {
+    "proc": _proc,
+    "sys": _sys,
+    "tmpfs": _tmpfs,
+    "bind": _bind,
+    "ro": _ro,
+    "overlay": _overlay,
+}
+
+
+def _existing(directory: str, path: str) -> str:
+    """Return the path without symbolic links.
+
+    Raises:
+        UnshareError: nothing is there.
+    """
+    if not directory and path[:1] != "/":
+        raise UnshareError(ENOENT, f"{path!r} is relative, and the working directory was removed")
+    real = os.path.realpath(os.path.join(directory, path))
+    try:
+        os.stat(real)
+    except OSError as error:
+        raise UnshareError(error.errno or 0, f"{path!r}: {error.strerror}", "", "stat") from error
+    return real
+
+
+def _covered(plan: Plan, directory: str, path: str) -> str:
+    """Return the path of what is to be covered."""
+    target = _existing(directory, path)
+    if target == "/":
+        raise UnshareError(EINVAL, "the root directory cannot be covered: name those below it")
+    if plan.mount in ("shared", "unchanged") and (plan.user is None or plan.user[:1] == "/"):
+        # In a new user namespace shared mounts have turned into slaves: nothing gets out. One that
+        # was joined can be the one that the mounts outside belong to.
+        reason = f"with mount={plan.mount} this could appear outside: write mount or mount=slave"
+        raise UnshareError(EINVAL, reason)
+    return target
+
+
+def _directory(plan: Plan, directory: str, path: str) -> str:
+    target = _covered(plan, directory, path)
+    if not S_ISDIR(os.stat(target).st_mode):
+        raise UnshareError(EINVAL, f"{path!r} is no directory")
+    return target
+
+
+WHOLE = True

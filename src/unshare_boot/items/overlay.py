@@ -1,0 +1,126 @@
+"""overlayfs: a directory below, above it a tmpfs that is detached once the overlay holds it.
+
+No path is put into the file system's options, where it would want escaping: overlayfs(5) gets its
+directories as ``/proc/self/fd/N``.
+"""
+
+import os
+from errno import EINVAL, EPERM
+
+from ..errors import UnshareError
+from ..namespaces import MS_NODEV, MS_NOEXEC, MS_NOSUID, O_PATH, call, mount
+from ..procfiles import mounts_below, status_field
+
+MNT_DETACH = 0x2  # include/linux/fs.h
+SYS_MOVE_MOUNT = 429  # the same on every architecture that Python runs on
+SYS_FSOPEN = 430
+SYS_FSCONFIG = 431
+SYS_FSMOUNT = 432
+AT_FDCWD = -100
+CLOEXEC = 1  # FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
+FSCONFIG_SET_FLAG = 0
+FSCONFIG_SET_STRING = 1
+FSCONFIG_CMD_CREATE = 6
+MOVE_MOUNT_F_EMPTY_PATH = 0x4
+INHERITED = MS_NOSUID | MS_NODEV | MS_NOEXEC  # MOUNT_ATTR_ and ST_ have the same values
+
+FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
+
+
+def mount_overlay(target: str) -> None:
+    """Cover a directory with a throwaway copy-on-write view of itself.
+
+    Args:
+        target: its path, without symbolic links.
+
+    Raises:
+        UnshareError: something is mounted below it, or the kernel refuses.
+    """
+    inherited = os.statvfs(target).f_flag & INHERITED
+    lower = os.open(target, O_PATH | os.O_CLOEXEC)
+    descriptors = [lower]
+    try:
+        number = int(status_field("mnt_id", f"/proc/self/fdinfo/{lower}"))
+        below = mounts_below(target, on=number)
+        if below:
+            reason = (
+                f"{below[0].point!r} is mounted below it, and an overlay has one file system "
+                "underneath"
+            )
+            raise UnshareError(EINVAL, reason)
+        descriptors.append(_over_tmpfs(target, lower, inherited))
+        call(
+            "syscall",
+            SYS_MOVE_MOUNT,
+            descriptors[-1],
+            b"",
+            AT_FDCWD,
+            os.fsencode(target),
+            MOVE_MOUNT_F_EMPTY_PATH,
+            name="move_mount",
+            target=target,
+        )
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+def _over_tmpfs(target: str, lower: int, flags: int) -> int:
+    """Return a descriptor of an overlay whose upper directory is on a tmpfs without a name."""
+    below = os.fstat(lower)
+    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
+    try:
+        top = os.open(target, O_PATH | os.O_CLOEXEC)
+        try:
+            upper = os.path.join(target, "upper")
+            os.mkdir(upper)
+            os.mkdir(os.path.join(target, "work"))
+            if (below.st_uid, below.st_gid) != (os.geteuid(), os.getegid()):
+                _give(upper, below.st_uid, below.st_gid)
+            os.chmod(upper, below.st_mode & 0o7777)
+            return _make(lower, top, flags)
+        finally:
+            os.close(top)
+    finally:
+        call("umount2", os.fsencode(target), MNT_DETACH, target=target)
+
+
+def _make(lower: int, top: int, flags: int) -> int:
+    """Return a descriptor of an overlay that is not mounted anywhere yet."""
+    context = call("syscall", SYS_FSOPEN, b"overlay", CLOEXEC, name="fsopen", target="overlay")
+    try:
+        for key, value in (
+            ("source", "overlay"),
+            ("lowerdir", f"/proc/self/fd/{lower}"),
+            ("upperdir", f"/proc/self/fd/{top}/upper"),
+            ("workdir", f"/proc/self/fd/{top}/work"),
+        ):
+            _configure(context, FSCONFIG_SET_STRING, key, value)
+        if os.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE:
+            # trusted.* attributes are for the first user namespace's root (overlayfs, Linux 5.11).
+            _configure(context, FSCONFIG_SET_FLAG, "userxattr")
+        _configure(context, FSCONFIG_CMD_CREATE)
+        return call(
+            "syscall", SYS_FSMOUNT, context, CLOEXEC, flags, name="fsmount", target="overlay"
+        )
+    finally:
+        os.close(context)
+
+
+def _configure(context: int, command: int, key: str = "", value: str = "") -> None:
+    """fsconfig(2)."""
+    name = key.encode() if key else None
+    setting = value.encode() if value else None
+    what = f"overlay, {key or 'create'}"
+    call("syscall", SYS_FSCONFIG, context, command, name, setting, 0, name="fsconfig", target=what)
+
+
+def _give(path: str, uid: int, gid: int) -> None:
+    try:
+        os.chown(path, uid, gid)
+    except OSError as error:
+        if error.errno not in (EINVAL, EPERM):
+            raise  # else an id that is not mapped here: nothing in this namespace can have it
+
+
+WHOLE = True

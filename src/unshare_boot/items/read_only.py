@@ -1,0 +1,61 @@
+"""Making a tree of mounts read-only: mount_setattr(2), or one remount after the other."""
+
+import os
+import sys
+from errno import ENOSYS, EPERM
+
+from ..errors import UnshareError
+from ..namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, call, mount
+from ..procfiles import mounts_below
+
+SYS_MOUNT_SETATTR = 442  # the same on every architecture that Python runs on
+AT_FDCWD = -100
+AT_RECURSIVE = 0x8000
+MOUNT_ATTR_RDONLY = 0x1
+MS_RDONLY = 0x1  # include/uapi/linux/mount.h
+MS_REMOUNT = 0x20
+
+# What a remount has to repeat, since a user namespace may not clear it (mount_namespaces(7),
+# "Restrictions on mount namespaces"), by its word in proc_pid_mountinfo(5).
+LOCKED = {
+    "nosuid": MS_NOSUID,
+    "nodev": MS_NODEV,
+    "noexec": MS_NOEXEC,
+    "nosymfollow": 0x100,
+    "noatime": 0x400,
+    "nodiratime": 0x800,
+    "relatime": 0x200000,
+}
+
+
+def make_read_only(path: str) -> None:
+    """Make the mount at ``path`` and all mounts below it read-only, by mount_setattr(2).
+
+    Before Linux 5.12 there is no such call, and old seccomp profiles refuse it: then each mount
+    that proc_pid_mountinfo(5) tells of is remounted.
+
+    Raises:
+        UnshareError: the kernel refuses, or ``path`` is not the root of a mount (EINVAL).
+    """
+    attributes = MOUNT_ATTR_RDONLY.to_bytes(8, sys.byteorder) + bytes(24)
+    try:
+        call(
+            "syscall",
+            SYS_MOUNT_SETATTR,
+            AT_FDCWD,
+            os.fsencode(path),
+            AT_RECURSIVE,
+            attributes,  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+            len(attributes),
+            name="mount_setattr",
+            target=path,
+        )
+    except UnshareError as error:
+        if error.errno not in (ENOSYS, EPERM):
+            raise
+        for each in mounts_below(os.path.realpath(path)):
+            locked = sum(LOCKED.get(word, 0) for word in each.options)
+            mount(None, each.point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | locked)
+
+
+WHOLE = True

@@ -1,0 +1,109 @@
+"""The pytest plugin, as much of it as every run of pytest loads: the options and the hooks.
+
+The story of a run that is to be isolated, and who tells it:
+
+    this file         reads the list, before anything of the project is imported
+    whole_run         runs pytest again inside the namespaces, or says why not
+    isolation         in a run that is isolated: says what holds, and skips what needs the network
+    section           tells a test that failed of it
+    one_test          runs one test with @pytest.mark.unshare in a process of its own
+    in_child          what happens in that process
+    coverage_data     what coverage.py has measured there
+
+A run with neither a list nor the marker loads none of them.
+"""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from .names import MARKER, SECOND_RUN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options, in pytest's own words."""
+    group = parser.getgroup("unshare", "isolation by Linux namespaces (unshare-boot)")
+    group.addoption(
+        "--unshare",
+        metavar="LIST",
+        default=None,
+        help="run inside these namespaces, such as user,net; instead of the ini option",
+    )
+    group.addoption(
+        "--no-unshare",
+        action="store_const",
+        const="off",
+        dest="unshare",
+        help="start no namespaces, whatever the ini option says",
+    )
+    parser.addini("unshare", "namespaces to run inside, such as user,net", default="")
+    parser.addini(
+        "unshare_on_error",
+        "where they are not available: fail (default), skip every test, or warn and run without",
+        default="fail",
+    )
+    parser.addini(
+        "unshare_network_marker",
+        "marker of the tests that an isolated run skips (default: needs_network)",
+        default="needs_network",
+    )
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Run pytest again, if that is asked for, before conftest.py, coverage and capture begin.
+
+    Capture is a wrapper, which only a wrapper can precede.
+    """
+    second = os.environ.pop(SECOND_RUN, None) is not None
+    known = early_config.known_args_namespace
+    asked = known.unshare is not None or early_config.getini("unshare")
+    if asked and not (known.help or known.version):
+        from .whole_run import isolate
+
+        isolate(early_config, second)
+    yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers, and have an isolated run say that it is one."""
+    network = config.getini("unshare_network_marker")
+    config.addinivalue_line("markers", f"{network}: skipped in a run that has no way out")
+    config.addinivalue_line(
+        "markers",
+        f"{MARKER}(list): run the test in a process and namespaces of its own, such as "
+        "user,net,mount,overlay=. (unshare-boot)",
+    )
+    asked = config.getoption("unshare") is not None or config.getini("unshare")
+    if asked or "PY_UNSHARE_ACTIVE" in os.environ:
+        from .whole_run import report_isolation
+
+        report_isolation(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run a test that has the marker."""
+    if item.get_closest_marker(MARKER) is None:
+        return None
+    from .one_test import protocol
+
+    return protocol(item, nextitem)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Stop a test that has the marker if another plugin runs it, and so runs it outside."""
+    if item.get_closest_marker(MARKER) is not None:
+        from .one_test import require_child
+
+        require_child(item)
+
+
+WHOLE = True

@@ -1,0 +1,228 @@
+"""A whole run of pytest inside namespaces: pytest executes its own command line again, once.
+
+    first run    isolate(): reads the list, tries it in a child, and executes pytest again
+    second run   isolate(): finds that the namespaces hold, or fails
+                 report_isolation(): has it said what holds
+
+Where the namespaces are not available, the first run fails, or goes on and says that it lacks them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from ..errors import UnshareError
+from ..inside import active
+from ..namespaces import FRESH_PROC, NAMESPACES, Plan, inode
+from .isolation import Run, has_way_out, register
+from .names import SECOND_RUN
+
+ON_ERROR = ("fail", "skip", "warn")
+
+# Where the way leads from pytest's command line to this plugin.
+OF_PYTEST = ("_pytest.config", "pluggy", "unshare_boot")
+
+OUTSIDE = Run("PY_UNSHARE, set where pytest was started", compare="start pytest without it")
+RUN = pytest.StashKey[Run]()
+
+
+def isolate(config: pytest.Config, second: bool) -> None:
+    """Return if what the options ask for holds, or if it is optional; else run pytest again.
+
+    Args:
+        config: before any conftest.py is loaded.
+        second: this run is the second one.
+
+    Raises:
+        pytest.UsageError: it is not available, in words for the person who set the option.
+    """
+    text, source = asked(config)
+    on_error = config.getini("unshare_on_error")
+    if on_error not in ON_ERROR:
+        raise pytest.UsageError(f"unshare_on_error: expected fail, skip or warn, not {on_error!r}")
+    plan = read(text, source)
+    if plan is None:
+        return
+    if second:
+        _require_holding(plan, source)
+        config.stash[RUN] = Run(source)
+        return
+    if is_enough(plan):
+        return
+    caller = called_by()
+    if caller == "worker":  # report_isolation has what the main process decided
+        return
+    _require_obstacle_free(plan, caller, text, source)
+    refusal = try_in_child(plan) or run_again(text)
+    if on_error == "fail":
+        raise pytest.UsageError(f"{source}: refused, no test was run\n{why(text, refusal)}")
+    config.stash[RUN] = Run(source, f"{source}: {refusal}", on_error == "skip")
+
+
+def asked(config: pytest.Config) -> tuple[str, str]:
+    """Return the list, and the words for where it is set."""
+    option = config.known_args_namespace.unshare
+    if option is not None:
+        typed = any(str(arg).startswith("--unshare") for arg in config.invocation_params.args)
+        return option, f"--unshare={option} ({'command line' if typed else 'addopts'})"
+    text = config.getini("unshare")
+    source = f"unshare = {text!r} ({config.inipath or 'ini option'})"
+    if not isinstance(text, str):
+        raise pytest.UsageError(f'{source}: expected one string, such as "user,net"')
+    return text, source
+
+
+def read(text: str, source: str) -> Plan | None:
+    """Return the plan of a list.
+
+    Raises:
+        pytest.UsageError: it is not understood.
+    """
+    from .. import plan_of
+
+    try:
+        return plan_of(text)
+    except UnshareError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
+
+
+def _require_holding(plan: Plan, source: str) -> None:
+    if not holds(plan):
+        raise pytest.UsageError(
+            f"{source}: pytest was started over for it, and is still not isolated: "
+            f"{sys.executable} has not run the start-up file of unshare-boot (was it started with "
+            "-S, or is the package not installed but only on the path?)"
+        )
+
+
+def _require_obstacle_free(plan: Plan, caller: str, text: str, source: str) -> None:
+    if caller == "program":
+        raise pytest.UsageError(
+            f"{source}: pytest.main() was called by a program, and a program cannot be started "
+            f"over. Start it with PY_UNSHARE={text} in its environment, or let its first line be "
+            f"`import unshare_boot; unshare_boot.unshare({text!r})`; or call "
+            "pytest.main() with --no-unshare"
+        )
+    if plan.net is not None and "pydevd" in sys.modules:
+        raise pytest.UsageError(
+            f"{source}: a debugger is attached by network, and would be lost on the way into a "
+            "network namespace: debug with --no-unshare, or with pytest --pdb"
+        )
+
+
+def holds(plan: Plan) -> bool:
+    """Tell whether this process is in a namespace of unshare-boot's of every kind asked for."""
+    return set(plan.asked()) <= set(active())
+
+
+def is_enough(plan: Plan) -> bool:
+    """Tell whether an outer start has done all that a plan asks for, as far as can be told.
+
+    The names of namespaces can; what was mounted or mapped in them cannot, and is done again.
+    """
+    if not holds(plan):
+        return False
+    fresh_proc = FRESH_PROC if plan.pid is not None else ()
+    for name, value in vars(plan).items():
+        if name not in NAMESPACES:
+            if value and not (name == "operations" and value == fresh_proc):
+                return False
+        elif value and value[:1] == "/":
+            try:
+                if os.stat(value).st_ino != inode(name):
+                    return False
+            except OSError:
+                return False
+    if plan.uts and plan.uts[:1] != "/" and plan.uts != os.uname().nodename:
+        return False
+    return plan.net not in ("lo", "down") or not has_way_out()
+
+
+def called_by() -> str:
+    """Return who wants pytest to run: "command line", "worker" (of pytest-xdist) or "program".
+
+    It is what calls _pytest.config, which runs this: for a command line the interpreter, by a
+    function that nobody else is to call, and for a worker what execnet makes of a text.
+    """
+    frame = sys._getframe()
+    function = ""
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(OF_PYTEST):
+        function = frame.f_code.co_name
+        frame = frame.f_back
+    if function in ("console_main", "_console_main"):
+        return "command line"
+    return "worker" if frame.f_globals.get("__name__") == "__channelexec__" else "program"
+
+
+def try_in_child(plan: Plan) -> UnshareError | None:
+    """Enter what a plan asks for in a child that then ends; return the refusal."""
+    from errno import ENOEXEC
+
+    from .. import enter
+    from ..start.program import host
+    from ..start.rehearsal import rehearse
+
+    if host():
+        return UnshareError(ENOEXEC, f"{host()} is no Python interpreter, but has one inside")
+    try:
+        rehearse(plan, enter)
+    except UnshareError as error:
+        return error
+    return None
+
+
+def run_again(text: str) -> UnshareError:
+    """Execute the same command line again, with PY_UNSHARE set; return why that failed.
+
+    The environment is the one that the process was started with: what launchers and plugins have
+    changed, they will change again.
+    """
+    from ..start.program import command_line
+    from ..start.starting_over import execute, initial_environment, program_path
+
+    environment = initial_environment()
+    if not environment.keys() & os.environb.keys():  # overwritten, as setproctitle does
+        environment = dict(os.environb)
+    ours = {name: value for name, value in os.environb.items() if name[:10] == b"PY_UNSHARE"}
+    environment = {k: v for k, v in environment.items() if k[:10] != b"PY_UNSHARE"}
+    environment.update(ours)
+    # They are about another list, or about whether it is meant for this program: that is decided.
+    environment.pop(b"PY_UNSHARE_ONLY", None)
+    environment.pop(b"PY_UNSHARE_ON_ERROR", None)
+    environment[b"PY_UNSHARE"] = os.fsencode(text)
+    environment[os.fsencode(SECOND_RUN)] = b"1"
+    try:
+        execute(program_path(), command_line(), environment)
+    except UnshareError as error:
+        return error
+
+
+def why(text: str, error: UnshareError) -> str:
+    """Return what happened, why, and the cure, a line each."""
+    from ..refusal.message import explain
+
+    return explain(text, error).decode("utf-8", "replace").partition("\n")[2].rstrip("\n")
+
+
+def report_isolation(config: pytest.Config) -> None:
+    """Have the tests of a run told of its isolation.
+
+    Raises:
+        pytest.UsageError: this is a worker of pytest-xdist that is not isolated, on a machine of
+            its own for instance.
+    """
+    run = config.stash.get(RUN, None)
+    if hasattr(config, "workerinput"):
+        told = config.workerinput.get("unshare_boot")
+        run = Run(*told) if told else None
+        plan = read(*asked(config))
+        if plan is not None and not holds(plan) and not (run and run.refusal):
+            raise pytest.UsageError("this worker of pytest-xdist is not isolated")
+    if run or active():
+        register(config, run or OUTSIDE)
+
+
+WHOLE = True

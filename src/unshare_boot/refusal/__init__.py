@@ -1,0 +1,3 @@
+"""Why a list was refused, in words that help. Loaded only then."""
+
+WHOLE = True

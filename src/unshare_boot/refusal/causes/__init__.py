@@ -1,0 +1,126 @@
+"""Why a system call was refused: the table of what is known to cause that, and `find`.
+
+Each cause is a row of `CAUSES`: its heading on docs/troubleshooting.md, the system calls and errors
+that it can explain, and a function that looks for it on the machine.
+"""
+
+from errno import (
+    EACCES,
+    EAGAIN,
+    EINVAL,
+    EMFILE,
+    ENODEV,
+    ENOENT,
+    ENOMEM,
+    ENOSPC,
+    ENOSYS,
+    EPERM,
+    ERANGE,
+    EROFS,
+    EUSERS,
+)
+
+from . import kernel, limits, mounts, process, programs, rights, seccomp_and_lsm
+from .case import Case
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .case import Finding, Look
+
+NEWER = ("move_mount", "fsopen", "fsmount", "mount_setattr")  # system calls for mounts
+DENIED = (EACCES, EPERM)
+NO_SPACE = (ENOSPC, EUSERS)
+
+
+class Cause:
+    """One cause.
+
+    Attributes:
+        slug: the anchor of its heading on docs/troubleshooting.md.
+        look: returns why, and the cure, if this is what the machine shows; None otherwise.
+        calls: the system calls whose failure it can explain; empty for any.
+        errnos: the errors of those; empty for any.
+    """
+
+    def __init__(
+        self,
+        slug: str,
+        look: "Look",
+        calls: "tuple[str, ...]" = (),
+        errnos: "tuple[int, ...]" = (),
+    ) -> None:
+        self.slug = slug
+        self.look = look
+        self.calls = calls
+        self.errnos = errnos
+
+    def fits(self, case: Case) -> bool:
+        """Tell whether it can explain a refusal, as far as that can be told without looking."""
+        if self.calls and case.call not in self.calls:
+            return False
+        return not self.errnos or case.errno in self.errnos
+
+
+def find(case: Case) -> "tuple[str, str, str] | None":
+    """Return the most likely cause: its slug, why, and the cure; None where none is found."""
+    for cause in CAUSES:
+        found = cause.look(case) if cause.fits(case) else None
+        if found:
+            return cause.slug, *found
+    return None
+
+
+def _needs_user(case: Case) -> "Finding":
+    return rights.needs_user(case, find)
+
+
+# The first that finds itself is believed, so what can be proved comes before what is only likely.
+CAUSES = (
+    Cause("proc-is-not-mounted", mounts.no_proc, (), (ENOENT,)),
+    Cause("threads", process.threads, ("unshare", "setns"), (EINVAL, EUSERS)),
+    Cause("gvisor", kernel.gvisor),
+    Cause("wsl-1", kernel.wsl_1),
+    Cause("no-such-namespace", kernel.no_such_namespace, (), (EINVAL, ENOSYS, ENOENT)),
+    Cause("missing-program", programs.missing_program, (), (ENOENT,)),
+    Cause("tun-device", programs.no_tun),
+    Cause(
+        "seccomp-filter",
+        seccomp_and_lsm.seccomp,
+        ("unshare", "setns", "mount", *NEWER),
+        (*DENIED, ENOSYS),
+    ),
+    Cause("chroot", rights.chroot, ("unshare", "mount"), (EPERM, EINVAL)),
+    Cause("unmapped-id", rights.unmapped_id, ("unshare",), (EPERM,)),
+    Cause("debian-switch", rights.debian_switch, ("unshare",), (EPERM,)),
+    Cause("too-many-mounts", limits.too_many_mounts, ("unshare", "mount", "move_mount"), (ENOSPC,)),
+    Cause("namespaces-switched-off", limits.switched_off, ("unshare",), NO_SPACE),
+    Cause("namespaces-all-in-use", limits.all_in_use, ("unshare",), NO_SPACE),
+    Cause("namespaces-nested-too-deep", limits.nested_too_deep, ("unshare",), NO_SPACE),
+    Cause("limit-further-out", limits.limit_further_out, ("unshare",), NO_SPACE),
+    Cause("joining-a-process", rights.joining_a_process, ("open",), DENIED),
+    Cause("lists-without-user", _needs_user, ("unshare", "mount", "sethostname"), (EPERM,)),
+    Cause("not-dumpable", process.not_dumpable, (), DENIED),
+    Cause("apparmor-on-ubuntu", seccomp_and_lsm.apparmor_on_ubuntu, (), DENIED),
+    Cause("apparmor-profile", seccomp_and_lsm.apparmor_profile, (), DENIED),
+    Cause("root-that-cannot-map-itself", rights.root_without_setfcap, ("write",), (EPERM,)),
+    Cause(
+        "proc-or-sys-without-its-namespace", mounts.fresh_without_namespace, ("mount",), (EPERM,)
+    ),
+    Cause("no-proc-or-sys-to-begin-with", mounts.none_to_begin_with, ("mount",), (EPERM,)),
+    Cause("masked-proc-or-sys", mounts.masked, ("mount",), (EPERM,)),
+    Cause("read-only-proc-or-sys", mounts.read_only, ("mount",), (EPERM,)),
+    Cause("clocks", process.clock_out_of_range, ("write",), (ERANGE,)),
+    Cause("overlays-for-root-only", kernel.overlay_for_root, (), (EPERM, EINVAL)),
+    Cause("no-overlay-file-system", kernel.no_overlay, (), (ENODEV,)),
+    Cause("no-such-system-call", kernel.no_system_call, (), (ENOSYS,)),
+    Cause("processes-of-a-control-group", limits.processes_of_the_group, (), (EAGAIN,)),
+    Cause("processes-of-a-user", limits.processes_of_the_user, (), (EAGAIN,)),
+    Cause("open-files", limits.open_files, (), (EMFILE,)),
+    Cause("memory", limits.memory, (), (ENOMEM,)),
+    Cause("proc-is-read-only", mounts.read_only_proc, (), (EROFS,)),
+    Cause("no-such-file", programs.no_such_file, (), (ENOENT,)),
+    Cause("selinux", seccomp_and_lsm.selinux, (), (EACCES,)),
+    Cause("chroot-into-a-mount-point", rights.chroot_or_module, ("unshare",), (EPERM,)),
+)
+
+WHOLE = True

@@ -1,0 +1,105 @@
+"""What is mounted, and what is not: proc(5), sysfs(5), mount_namespaces(7)."""
+
+from .case import Case
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .case import Finding
+
+# What is mounted below /proc and /sys where nothing is masked: on directories made for it, which
+# the kernel does not count (fs/namespace.c, mnt_already_visible).
+HARMLESS = (
+    *("autofs", "binfmt_misc", "bpf", "configfs", "debugfs", "efivarfs", "fusectl", "nfsd"),
+    *("pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "tracefs"),
+)
+MOST_SHOWN = 3  # paths in a message
+
+UNMASK = (
+    "; or docker run --security-opt systempaths=unconfined ..., "
+    "podman run --security-opt unmask=ALL ..."
+)
+INSTEAD = {
+    "/proc": f"add proc=keep to the list{UNMASK}",
+    "/sys": f"leave sys out of the list{UNMASK}",
+}
+
+
+def no_proc(case: Case) -> "Finding":
+    """Nothing is mounted on /proc."""
+    if case.target[:6] != "/proc/" or case.machine.exists("/proc/self/status"):
+        return None
+    return (
+        "/proc is not mounted here (there is no /proc/self/status)",
+        "mount -t proc proc /proc (as root, in the tree where this program runs)",
+    )
+
+
+def read_only_proc(case: Case) -> "Finding":
+    """A file of /proc could not be written."""
+    if case.target[:6] != "/proc/":
+        return None
+    return "/proc is mounted read-only", "mount -o remount,rw /proc (as root)"
+
+
+def fresh_without_namespace(case: Case) -> "Finding":
+    """A process may mount a proc or sysfs for a namespace that its user namespace owns."""
+    where = _fresh(case)
+    if where == "/proc" and case.plan.pid is None:
+        return (
+            "a fresh /proc shows a PID namespace, and this process has none of its own",
+            "add pid to the list",
+        )
+    if where == "/sys" and case.plan.net is None:
+        return (
+            "a fresh /sys shows a network namespace, and this process has none of its own",
+            "add net to the list",
+        )
+    return None
+
+
+def none_to_begin_with(case: Case) -> "Finding":
+    """A fresh one may show no more than one that is there already, so that has to be there."""
+    where = _fresh(case)
+    kind = {"/proc": "proc", "/sys": "sysfs"}.get(where)
+    if not where or any(each.kind == kind for each in case.machine.mounts()):
+        return None
+    return f"no {where} is mounted here to begin with", f"mount -t {kind} {kind} {where}"
+
+
+def masked(case: Case) -> "Finding":
+    """The one that is there is partly covered, and a fresh one would not be."""
+    where = _fresh(case)
+    covers = [
+        each.point
+        for each in case.machine.mounts()
+        if each.point.startswith(where + "/")
+        and each.kind not in HARMLESS
+        and "/fs/cgroup" not in each.point
+    ]
+    if not where or not covers:
+        return None
+    shown = ", ".join(covers[:MOST_SHOWN]) + (", ..." if len(covers) > MOST_SHOWN else "")
+    return (
+        f"parts of {where} are masked, as in a container ({shown} mounted over it)",
+        INSTEAD[where],
+    )
+
+
+def read_only(case: Case) -> "Finding":
+    """The one that is there is read-only, and a fresh one would not be."""
+    where = _fresh(case)
+    kind = {"/proc": "proc", "/sys": "sysfs"}.get(where)
+    mounts = case.machine.mounts()
+    if not where or not any(each.kind == kind and "ro" in each.options for each in mounts):
+        return None
+    return f"{where} is mounted read-only, as in a container", INSTEAD[where]
+
+
+def _fresh(case: Case) -> str:
+    """Return where a fresh proc or sysfs was refused; empty if it was something else."""
+    if case.item in ("proc", "sys"):
+        return f"/{case.item}"
+    return case.target if case.target in ("/proc", "/sys") else ""
+
+
+WHOLE = True

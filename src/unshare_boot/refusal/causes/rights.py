@@ -1,0 +1,139 @@
+"""Who may do it: capabilities(7), user_namespaces(7), setns(2), chroot(2)."""
+
+from errno import EPERM, errorcode
+
+from ...namespaces import Plan
+from ..machine import CAP_SETFCAP
+from .case import Case
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Callable, Optional
+
+    from .case import Finding
+
+    Find = Callable[[Case], Optional[tuple[str, str, str]]]
+
+OTHER_WAY_IN = "enter the tree by a mount namespace instead: bwrap --dev-bind TREE / COMMAND"
+
+
+def needs_user(case: Case, find: "Find") -> "Finding":
+    """Everything but a user namespace needs CAP_SYS_ADMIN.
+
+    Args:
+        case: the refusal.
+        find: looks for the cause of another one, where a user namespace is refused as well.
+    """
+    machine = case.machine
+    if case.plan.user is not None or machine.capable():
+        return None
+    root = machine.ids()[0] == 0
+    why = (
+        f"root lacks CAP_SYS_ADMIN here (CapEff {machine.status('CapEff')}), as in a container"
+        if root
+        else "an ordinary user may do this only in a user namespace of its own"
+    )
+    error = machine.try_user(case.unshared)
+    if error is None:
+        return why, f"add user to the list: {case.list_with_user()}"
+    plan = Plan()
+    plan.user = "root"
+    error.item = "user"
+    found = find(Case(case.text, plan, error, machine))
+    why += f"; and {error.call} fails too ({errorcode.get(error.errno or 0, error.errno)})"
+    if found:
+        return f"{why}: {found[1]}", f"{found[2]} (and add user to the list)"
+    grant = "run the container with --cap-add=SYS_ADMIN" if root else "let root start it"
+    return why, grant
+
+
+def debian_switch(case: Case) -> "Finding":
+    """A setting of Debian's kernels."""
+    path = "/proc/sys/kernel/unprivileged_userns_clone"
+    if case.unshared != "user" or case.machine.number(path) != 0 or case.machine.capable():
+        return None
+    return (
+        "kernel.unprivileged_userns_clone is 0: only root may make user namespaces here",
+        "sudo sysctl -w kernel.unprivileged_userns_clone=1",
+    )
+
+
+def chroot(case: Case) -> "Finding":
+    """No user namespace in a chroot: user_namespaces(7), clone(2) EPERM; mount(2) EINVAL."""
+    if case.errno == EPERM:
+        what = "the kernel gives no user namespace" if case.unshared == "user" else ""
+    else:
+        what = "its mounts cannot be made private" if case.target == "/" else ""
+    mounts = case.machine.mounts() if what else []
+    if not mounts or any(each.point == "/" for each in mounts):
+        return None
+    return (
+        f"this process is in a chroot (/ is no mount point in /proc/self/mountinfo): {what} there",
+        OTHER_WAY_IN,
+    )
+
+
+def chroot_or_module(case: Case) -> "Finding":
+    """What is left to explain it once the others are ruled out."""
+    if case.unshared != "user" or not case.machine.mounts():
+        return None
+    return (
+        "no setting forbids it here: most likely this process is in a chroot whose root is a mount "
+        "point, where the kernel gives no user namespace, or a security module forbids it",
+        OTHER_WAY_IN,
+    )
+
+
+def unmapped_id(case: Case) -> "Finding":
+    """Whoever makes a user namespace needs an id in the one around it: clone(2) EPERM."""
+    if case.unshared != "user":
+        return None
+    machine = case.machine
+    for kind, number in zip(("uid", "gid"), machine.ids()):
+        if machine.exists(f"/proc/self/{kind}_map") and not machine.mapped(kind, number):
+            return (
+                f"the {kind} of this process, {number}, is not mapped in the user namespace that "
+                f"it lives in (/proc/self/{kind}_map)",
+                "map it there first: unshare --map-root-user, user instead of user=none, or "
+                "unshare_boot.write_user_map() and write_group_map()",
+            )
+    return None
+
+
+def root_without_setfcap(case: Case) -> "Finding":
+    """Mapping the root around one needs CAP_SETFCAP there: user_namespaces(7), since Linux 5.12."""
+    if case.target != "/proc/self/uid_map":
+        return None
+    machine = case.machine
+    uid = machine.ids()[0]
+    # Once inside, the id is one that is not mapped yet: then it is what is left to be the cause.
+    has_it = uid == 0 and machine.capable(CAP_SETFCAP)
+    if has_it or machine.older_than("5.12") or (uid != 0 and machine.mapped("uid", uid)):
+        return None
+    return (
+        "uid 0 without CAP_SETFCAP, as after caps=none or in some containers, may not map itself "
+        "into a user namespace (since Linux 5.12)",
+        "give the outer list user=current instead of user, or leave its caps=none out",
+    )
+
+
+def joining_a_process(case: Case) -> "Finding":
+    """The files of /proc/PID/ns are for who may trace that process: ptrace(2)."""
+    path = case.path_to_join()
+    pid = path.split("/")[2] if path.startswith("/proc/") else ""
+    if not pid.isdigit():
+        return None
+    owner, own = case.machine.owner(f"/proc/{pid}"), case.machine.ids()[0]
+    if owner != own:
+        return (
+            f"process {pid} belongs to uid {owner}: its namespaces are for that user and root",
+            "start it as that user, or let root start it",
+        )
+    return (
+        f"process {pid} has more rights than this one, or is not dumpable: its namespaces are "
+        "for root",
+        "let root start it",
+    )
+
+
+WHOLE = True

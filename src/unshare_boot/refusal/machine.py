@@ -1,0 +1,262 @@
+"""What a refusal reads of the machine. Every path goes through one function, `Machine.path`."""
+
+import os
+from errno import EBADF, EINVAL, ENOENT, ENOSYS
+
+from ..child import prctl, try_in_child
+from ..errors import UnshareError
+from ..namespaces import NAMESPACES, call, unshare, write_file
+from ..procfiles import Mount, mounts_of, read_id_map, status_field
+
+CAP_SYS_ADMIN = 21  # include/uapi/linux/capability.h
+CAP_SETFCAP = 31
+NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
+PATIENCE = 1  # second that a try may take: a child that hangs must not hold up the refusal
+MOST = 1 << 20  # bytes read of one file
+
+CONTAINERS = (
+    ("Docker", "/.dockerenv"),
+    ("Podman", "/run/.containerenv"),
+    ("Kubernetes", "/var/run/secrets/kubernetes.io"),
+    ("Flatpak", "/.flatpak-info"),
+)
+
+
+class Machine:
+    """The machine and this process, as /proc and /sys show them.
+
+    Nothing here raises OSError: what cannot be read is empty, None, or what most machines have.
+
+    Args:
+        root: the directory that stands for ``/``: a faked tree. System calls are then not tried,
+            since they would tell of another machine than the tree does.
+    """
+
+    def __init__(self, root: str = "") -> None:
+        self.root = root
+
+    def path(self, path: str) -> str:
+        """Return where to find an absolute path."""
+        return self.root + path
+
+    def read(self, path: str) -> str:
+        """Return what a file holds, without blanks around; empty where it cannot be read."""
+        try:
+            descriptor = os.open(self.path(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except (OSError, ValueError):
+            return ""
+        data = b""
+        try:
+            while len(data) < MOST and (more := os.read(descriptor, 1 << 16)):
+                data += more
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+        return data.decode("utf-8", "replace").strip(" \t\n\0")
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is such a file; one that may not be looked at counts as there."""
+        try:
+            os.stat(self.path(path))
+        except PermissionError:
+            return True
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def writable(self, path: str) -> bool:
+        """Tell whether this user may read and write a file."""
+        return os.access(self.path(path), os.R_OK | os.W_OK)
+
+    def owner(self, path: str) -> "int | None":
+        """Return the uid that owns a file, or None where that is not to be found out."""
+        try:
+            return os.stat(self.path(path)).st_uid
+        except (OSError, ValueError):
+            return None
+
+    def number(self, path: str) -> "int | None":
+        """Return the number in a file, or None where there is none."""
+        text = self.read(path)
+        return int(text) if text.isascii() and text.isdigit() else None
+
+    def status(self, field: str) -> str:
+        """Return a field of /proc/self/status, proc_pid_status(5); empty where it is missing."""
+        try:
+            return status_field(field, self.path("/proc/self/status"))
+        except OSError:
+            return ""
+
+    def release(self) -> str:
+        """Return the kernel's release, such as ``6.8.0-45-generic``."""
+        return self.read("/proc/sys/kernel/osrelease") or ("" if self.root else os.uname().release)
+
+    def older_than(self, version: str) -> bool:
+        """Tell whether the kernel is older than a version such as ``5.12``."""
+        numbers = self.release().replace("-", ".").split(".")
+        known = [int(number) for number in numbers[:2] if number.isascii() and number.isdigit()]
+        return len(known) == 2 and known < [int(number) for number in version.split(".")]
+
+    def ids(self) -> "tuple[int, int]":
+        """Return the effective user and group id."""
+        try:
+            uid, gid = (int(self.status(field).split()[1]) for field in ("Uid", "Gid"))
+        except (IndexError, ValueError):
+            return os.geteuid(), os.getegid()
+        return uid, gid
+
+    def capable(self, capability: int = CAP_SYS_ADMIN) -> bool:
+        """Tell whether the process has a capability in its user namespace, capabilities(7)."""
+        effective = self.status("CapEff")
+        if not effective:
+            return self.ids()[0] == 0
+        return bool(int(effective, 16) >> capability & 1)
+
+    def mounts(self) -> "list[Mount]":
+        """Return the mounts that the process sees; none where that is not to be found out."""
+        try:
+            return mounts_of(self.path("/proc/self/mountinfo"))
+        except (OSError, ValueError, IndexError):
+            return []
+
+    def mapped(self, kind: str, number: int) -> bool:
+        """Tell whether an id is mapped in the process's user namespace; ``kind``: uid or gid."""
+        return self._outer(kind, number) is not None
+
+    def outer_uid(self) -> "int | None":
+        """Return the process's uid outside its user namespace, or None where it is not mapped."""
+        return self._outer("uid", self.ids()[0])
+
+    def _outer(self, kind: str, number: int) -> "int | None":
+        try:
+            ranges = read_id_map(kind, self.path("/proc/self"))
+        except (OSError, ValueError):
+            return None
+        for inner, outer, count in ranges:
+            if inner <= number < inner + count:
+                return outer + number - inner
+        return None
+
+    def threads(self) -> int:
+        """Return how many threads the process has; 0 where that is not to be found out."""
+        try:
+            return len(os.listdir(self.path("/proc/self/task")))
+        except OSError:
+            return 0
+
+    def limit(self, name: str) -> str:
+        """Return a soft limit of /proc/self/limits, such as ``Max processes``; empty if unknown."""
+        for line in self.read("/proc/self/limits").splitlines():
+            if line.startswith(name):
+                return line[len(name) :].split()[0]
+        return ""
+
+    def container(self) -> str:
+        """Return what container this is, such as ``Docker``; empty where nothing shows one."""
+        for name, path in CONTAINERS:
+            if self.exists(path):
+                return name
+        own = self.read("/proc/self/cgroup")
+        both = own + self.read("/proc/1/cgroup")
+        signs = (("Docker", "/docker"), ("Podman", "libpod"), ("Kubernetes", "/kubepods"))
+        for name, sign in signs:
+            if sign in both:
+                return name
+        return "systemd" if any(line.endswith(".service") for line in own.splitlines()) else ""
+
+    def filtered(self, name: str, flag: int = 0) -> bool:
+        """Tell whether a seccomp(2) filter, and not the kernel, answers a system call.
+
+        The call is made with an argument that the kernel turns down before anything else, in the
+        same way for everybody: another answer is a filter's. Nothing changes by it.
+
+        Args:
+            name: the system call's; others than unshare, setns and those for mounts are not tried.
+            flag: the CLONE_NEW* flag, since filters may forbid only some of them.
+        """
+        if self.root:
+            return self.status("Seccomp") == "2"
+        try:
+            if name == "unshare":
+                return _errno_of("unshare", flag | NO_FLAG) != EINVAL
+            if name == "setns":
+                return _errno_of("setns", -1, flag) != EBADF
+            if name == "mount":
+                return _errno_of("mount", None, b"", None, 0, None) != ENOENT
+            if self.capable() and (arguments := _wrong_arguments(name)):
+                return _errno_of("syscall", *arguments) not in (EINVAL, ENOSYS)
+        except (ImportError, AttributeError):  # no _ctypes: then the kernel's word must do
+            return self.status("Seccomp") == "2"
+        return False
+
+    def dumpable(self) -> bool:
+        """Tell whether the process is dumpable, PR_SET_DUMPABLE(2const)."""
+        if self.root:
+            return True
+        try:
+            return prctl("PR_GET_DUMPABLE") == 1
+        except (ImportError, OSError):
+            return True
+
+    def try_user(self, other: str = "") -> "UnshareError | None":
+        """Try in a child what a list with ``user`` would do.
+
+        Args:
+            other: the namespace to enter in the new user namespace; empty for none.
+
+        Returns:
+            What failed, if anything did; in a faked tree nothing is tried, and nothing fails.
+        """
+        if self.root:
+            return None
+        uid = self.ids()[0]
+
+        def attempt(_: int) -> None:
+            _end_in_time()
+            unshare("user")
+            write_file("/proc/self/uid_map", f"0 {uid} 1")
+            if other in NAMESPACES:
+                unshare(other)
+
+        try:
+            try_in_child(attempt)
+        except UnshareError as error:
+            return error
+        return None
+
+
+def _errno_of(function: str, *arguments: "int | bytes | None") -> int:
+    """Call a function of the C library and return the errno, 0 where it succeeds."""
+    try:
+        call(function, *arguments)
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def _wrong_arguments(name: str) -> "tuple[int | None, ...]":
+    """Return a newer system call for mounts, as syscall(2) wants it, with flags that it lacks.
+
+    The kernel answers these with EINVAL to a process that may mount.
+    """
+    from ..items.overlay import SYS_FSMOUNT, SYS_FSOPEN, SYS_MOVE_MOUNT
+    from ..items.read_only import SYS_MOUNT_SETATTR
+
+    return {
+        "move_mount": (SYS_MOVE_MOUNT, -1, None, -1, None, -1),
+        "fsopen": (SYS_FSOPEN, None, -2),
+        "fsmount": (SYS_FSMOUNT, -1, -2, 0),
+        "mount_setattr": (SYS_MOUNT_SETATTR, -1, None, -1, None, 0),
+    }.get(name, ())
+
+
+def _end_in_time() -> None:
+    from signal import SIG_DFL, SIG_UNBLOCK, SIGALRM, alarm, pthread_sigmask, signal
+
+    signal(SIGALRM, SIG_DFL)
+    pthread_sigmask(SIG_UNBLOCK, [SIGALRM])
+    alarm(PATIENCE)
+
+
+WHOLE = True

@@ -1,0 +1,3 @@
+"""What decides about a start as a whole: which program, threads, a try in a child, verbose."""
+
+WHOLE = True
