@@ -102,6 +102,17 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "inside": ("user", {"PY_UNSHARE_ACTIVE": "ipc=1"}),
     "child": ("user,caps=none", {}),
     "procfiles": ("user,caps=none", {}),
+    "language.hosts": ("user,net,allow=x.test:1", {}),
+    "lifetime": ("user,net=gate", {}),
+    "resolv_conf": ("user,net=gate", {}),
+    **{
+        f"gate.{name}": ("user,net=gate", {})
+        for name in (
+            *("__init__", "program", "network", "rtnetlink", "filters", "rules", "helper"),
+            *("served", "loop", "names", "answerer", "decisions", "packets", "tcp", "udp"),
+            *("who", "record"),
+        )
+    },
     "items.__init__": ("user,tmpfs=/mnt", {}),
     "items.mounts": ("user,tmpfs=/mnt", {}),
     "items.read_only": ("user,ro=/mnt", {}),
@@ -124,7 +135,7 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     **{
         f"outbound.{name}": ("user,net=pasta", {})
         for name in (
-            *("__init__", "driver", "lifetime", "pasta", "ports", "program", "relay"),
+            *("__init__", "driver", "pasta", "ports", "program", "relay"),
             *("resolver", "watcher"),
         )
     },

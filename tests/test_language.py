@@ -284,7 +284,8 @@ def test_bad_lists(text: str, item: str, said: str) -> None:
 @pytest.mark.parametrize("name", [name for name in ITEMS if len(name) > 2])
 def test_the_nearest_name_is_suggested(name: str) -> None:
     swapped = name[0] + name[2] + name[1] + name[3:]
-    assert f"did you mean {name}?" in str(error_of(swapped)) or swapped in ITEMS
+    if swapped not in ITEMS:  # as with the two letters of "offline" that are the same
+        assert f"did you mean {name}?" in str(error_of(swapped))
 
 
 CONTROLS = ["\x1b[2J\x1b[31mred", "\x07", "\r", "\x9b31m", "‮", "\u2028", "\udcff\udcfe", "\x7f"]

@@ -7,11 +7,9 @@ import json
 import os
 import select
 import signal
-import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -29,8 +27,8 @@ from harness.internet import (
     internet,
     members,
 )
+from harness.visitor import Visitor, said
 
-PROGRAM = Path(__file__).with_name("harness") / "internet.py"
 DRIVERS = ("pasta", "slirp4netns")
 
 CLIENT = r'''
@@ -80,63 +78,6 @@ def reaches(address, port, patience=5):
     except OSError:
         return False
 '''
-
-
-@dataclass(frozen=True)
-class Visitor:
-    """An interpreter that is started in the site."""
-
-    python: Python
-    site: Site
-
-    def run(
-        self, code: str | Sequence[str], unshare: str | None = None, **options: Any
-    ) -> Finished:
-        """Run it to its end; arguments as for Python.run()."""
-        argv, options = self._how(code, unshare, options)
-        return self.python.root.run(argv, **options)
-
-    @contextlib.contextmanager
-    def popen(
-        self, code: str | Sequence[str], unshare: str | None = None, **options: Any
-    ) -> Iterator[subprocess.Popen[str]]:
-        """Start it; arguments as for Python.popen()."""
-        argv, options = self._how(code, unshare, options)
-        with self.python.root.popen(argv, **options) as child:
-            yield child
-
-    @contextlib.contextmanager
-    def serve(self, unshare: str, *where: str, **options: Any) -> Iterator[int]:
-        """Have the program listen inside; yields its process id."""
-        with self.popen(["-c", PROGRAM.read_text(), *where], unshare, **options) as child:
-            said(child, "listening\n")
-            yield child.pid
-
-    @contextlib.contextmanager
-    def hold(self, unshare: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-        """Have the program wait inside for its input to end."""
-        code = "import sys; print('ready', flush=True); sys.stdin.read()"
-        with self.popen(code, unshare, **options) as child:
-            said(child, "ready\n")
-            yield child
-
-    def _how(
-        self, code: str | Sequence[str], unshare: str | None, options: dict[str, Any]
-    ) -> tuple[list[str | Path], dict[str, Any]]:
-        user = self.python.root if options.pop("as_root", False) else self.python.user
-        env = {"HOME": str(user.home), **options.pop("env", {})}
-        if unshare is not None:
-            env["PY_UNSHARE"] = unshare
-        prefix = options.pop("prefix", [])
-        command = self.python.command(code)
-        argv = self.site.enter_as(user.uid, user.gid, *prefix, *command)
-        return argv, {"cwd": user.home, "env": env, **options}
-
-
-def said(child: subprocess.Popen[str], line: str) -> None:
-    assert child.stdout and child.stderr
-    if child.stdout.readline() != line:
-        raise AssertionError(f"status {child.wait()}: {child.stderr.read()}")
 
 
 def wait_for(pid: int) -> None:

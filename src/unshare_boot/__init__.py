@@ -1,12 +1,10 @@
 """Linux namespaces for any Python program, by one environment variable.
 
 ``PY_UNSHARE=user,net,mount python app.py`` puts the interpreter into new namespaces while it
-starts. This file tells the whole story of such a start, top-down: `boot` is called, `plan_of` turns
-the list into a plan, `enter` carries it out in the order of `_steps`, and whatever goes wrong ends
-in `_refuse`. Each part of it lives in a module of its own, loaded by the line that needs it;
-``namespaces`` alone has all that a list of plain words takes.
-
-A program that wants to know or do more inside finds it here too.
+starts. This file tells the story of such a start, top-down: `boot` is called, `plan_of` turns the
+list into a plan, `enter` carries it out in the order of `_steps`, and what goes wrong ends in
+`_refuse`. Each part is a module, loaded by the line that needs it; ``namespaces`` has all that a
+list of plain words takes. What programs may call inside is found here too.
 
 PYTEST_DONT_REWRITE, because it is loaded before pytest could, which pytest would warn of.
 """
@@ -16,10 +14,11 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Callable, NoReturn, TypeVar
+    from typing import Any, Callable, NoReturn, TypeVar
 
     from .errors import UnshareError as UnshareError
     from .inside import active as active
+    from .inside import attempts as attempts
     from .inside import bind_mount as bind_mount
     from .inside import original_gid as original_gid
     from .inside import original_uid as original_uid
@@ -34,6 +33,7 @@ __version__ = "0.1.0"
 __all__ = [
     "UnshareError",
     "active",
+    "attempts",
     "bind_mount",
     "boot",
     "original_gid",
@@ -47,11 +47,7 @@ _kept_back: "dict[str, Callable[..., object]]" = {}
 
 
 def _named_last(function: "Function") -> "Function":
-    """Keep a function back until the end of this file.
-
-    A file that was cut short, by a full disk say, then lacks it, where half a function would do
-    nothing and say nothing.
-    """
+    """Keep a function back until the end of the file, so that one that is cut short lacks it."""
     _kept_back[function.__name__] = function
     return None  # type: ignore[return-value]
 
@@ -61,8 +57,8 @@ def boot() -> None:
     """Enter the namespaces that PY_UNSHARE asks for; what the .pth line calls.
 
     Returns when everything asked for holds, or when the variable is unset or says to do nothing.
-    Otherwise writes the reason to standard error and ends the process with status 125, there and
-    then, because site.py would swallow an exception and start the program un-isolated.
+    Otherwise writes the reason to standard error and ends the process with status 125, at once,
+    because site.py would swallow an exception and start the program un-isolated.
 
     A sitecustomize.py, a frozen application or a zipapp calls it as early as it can.
     """
@@ -110,6 +106,16 @@ def unshare(text: str) -> None:
     _check_whole()  # of the rehearsal too
 
 
+def enter_or_refuse(text: str) -> None:
+    """Enter a list in this process, as `boot` does: it ends with status 125 if that fails."""
+    try:
+        if _is_to_be_entered(text):
+            _isolate(text)
+        _check_whole()
+    except BaseException as error:
+        _refuse(text, error)
+
+
 def _is_wanted(text: str) -> bool:
     """Tell whether this program is to enter the list; the variable is gone if that is settled."""
     if "PY_UNSHARE_ONLY" in os.environ:
@@ -118,6 +124,10 @@ def _is_wanted(text: str) -> bool:
         if not is_named(os.environ["PY_UNSHARE_ONLY"]):
             return False  # and the list is passed on
     del os.environ["PY_UNSHARE"]
+    return _is_to_be_entered(text)
+
+
+def _is_to_be_entered(text: str) -> bool:
     if "PY_UNSHARE_ON_ERROR" in os.environ:
         from .start.rehearsal import should_enter
 
@@ -189,6 +199,7 @@ def enter(start: "Start") -> None:
     entered = {}
     item = ""
     try:
+        start.open_denied = _open_denied
         steps = _steps(start.plan)
         _check_whole()  # a part of a step may end a process on its way, and say nothing
         for item, step in steps:
@@ -220,13 +231,11 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
     from . import namespaces as ns
 
     todo: list[tuple[str, Step]] = []
+    outside = _outside(plan)
+    if outside:
+        todo.append(("net", outside.leave_watcher))
     joined = plan.joined()
     made = [name for name in plan.asked() if name not in joined]
-    outbound = plan.net in ns.OUTBOUND
-    if outbound:
-        from .outbound import program
-
-        todo.append(("net", program.leave_watcher))
     if joined:
         from .items.join import join
 
@@ -234,13 +243,13 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
     if "user" in made:
         todo.append(("user", _user_step(plan)))
     if "net" in made:
-        todo.append(("net", ns.enter_net))
+        todo.append(("net", outside.enter_net if plan.net == "gate" else ns.enter_net))
         if plan.addr:
             from .items.addresses import add_addresses
 
             todo.append(("addr", add_addresses))
-        if outbound:
-            todo.append(("net", program.connect))
+        if plan.net in ns.OUTBOUND:
+            todo.append(("net", outside.connect))
     for name, step in (
         ("mount", ns.enter_mount),
         ("uts", ns.enter_uts),
@@ -249,14 +258,18 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
     ):
         if name in made:
             todo.append((name, step))
-    if "time" in made:
-        todo.append(("time", _time_step(plan)))
+    if "time" in made and plan.monotonic is None and plan.boottime is None:
+        todo.append(("time", ns.enter_time))
+    elif "time" in made:
+        from .items.clocks import enter_moved
+
+        todo.append(("time", enter_moved))
     if plan.pid is not None:
         from .pid.supervisor import go_on_in_child
 
         todo.append(("pid", go_on_in_child))
-    if outbound:
-        todo.append(("net", program.cover_resolv_conf))
+    if outside:
+        todo.append(("net", outside.cover_resolv_conf))
     if plan.operations:
         todo.append(_mounts_step(plan))
     if plan.caps:
@@ -270,36 +283,46 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
     return todo
 
 
+def _outside(plan: "Plan") -> "Any":
+    """Return the module for a network that a process outside serves; None for any other."""
+    if plan.net == "gate":
+        from .gate import program as gate
+
+        gate.complete(plan)
+        return gate
+    if plan.net in ("pasta", "slirp4netns"):
+        from .outbound import program
+
+        return program
+    return None
+
+
 def _user_step(plan: "Plan") -> "Step":
-    from .namespaces import enter_user, owns_its_proc
+    from .namespaces import enter_user
 
     more = plan.map_users or plan.map_groups or plan.setgroups
-    if plan.user == "none" or (plan.user in ("root", "current") and not more and owns_its_proc()):
+    if not more and plan.user in ("root", "current", "none"):
         return enter_user
     from .items.idmap import enter_mapped
 
     return enter_mapped
 
 
-def _time_step(plan: "Plan") -> "Step":
-    if plan.monotonic is None and plan.boottime is None:
-        from .namespaces import enter_time
+def _open_denied(path: str, error: OSError) -> int:
+    from .child import open_as_dumpable
 
-        return enter_time
-    from .items.clocks import enter_moved
-
-    return enter_moved
+    return open_as_dumpable(path, error)
 
 
 def _mounts_step(plan: "Plan") -> "tuple[str, Step]":
     from .namespaces import FRESH_PROC, mount_proc
 
-    try:
-        directory = os.getcwd()
-    except FileNotFoundError:  # it was removed, or lies outside of a chroot
-        directory = ""
     plain = plan.operations == FRESH_PROC and plan.mount == "private"
-    if plain and not directory.startswith("/proc"):  # to stay in the fresh one takes more
+    try:
+        plain = plain and os.getcwd()[:5] != "/proc"  # to stay in the fresh one takes more
+    except FileNotFoundError:  # it was removed, or lies outside of a chroot
+        pass
+    if plain:
         return "proc", mount_proc
     from .items.mounts import run_operations
 
@@ -329,8 +352,7 @@ def enter_and_execute() -> "NoReturn":
 def _check_whole() -> None:
     """Raise ImportError if a file was cut short: what it lacks may be what isolates.
 
-    A Python file that ends early, at the end of a line, is a valid one. So the last line of each,
-    ``WHOLE = True``, says that it is all there.
+    A file that ends early may be valid Python. So the last line of each is ``WHOLE = True``.
     """
     for name, module in tuple(sys.modules.items()):
         if name.startswith("unshare_boot.") and not hasattr(module, "WHOLE"):

@@ -1,4 +1,8 @@
-"""The command ``unshare-boot``, or ``python -m unshare_boot``: what works here, or why not."""
+"""The command ``unshare-boot``, or ``python -m unshare_boot``.
+
+Without a command it shows what is available here, or why not; ``check`` asks for one list, ``run``
+starts any program inside one, and ``allow`` reads a record of the gate's.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,9 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import __version__, doctor
-from .report import Style, show_report, show_verdict
+from . import __version__, enter_or_refuse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +26,8 @@ which then ends. Nothing is changed."""
 
 EPILOG = """\
 exit status: 0 if the hook runs, or the list of `check` works; 1 if not; 2 for
-a wrong command line. NO_COLOR switches colours off."""
+a wrong command line; that of the command for `run`. NO_COLOR switches colours
+off."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +39,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 for yes, 1 for no.
     """
+    parser = make_parser()
+    chosen = parser.parse_args(arguments)
+    if "\0" in getattr(chosen, "list", ""):
+        parser.error("LIST has a NUL character")
+    if chosen.command == "run":
+        command = chosen.arguments[1:] if chosen.arguments[:1] == ["--"] else chosen.arguments
+        if not command:
+            parser.error("the following arguments are required: COMMAND")
+        run_command(chosen.list, command)
+    # Ignored, as it may have been inherited, every child would seem to have ended well: waitpid(2).
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # paths need not suit the terminal
+    if chosen.command == "allow":
+        try:
+            good, text = True, show_allow(chosen.record, chosen.json)
+        except (OSError, ValueError, KeyError) as error:
+            parser.error(f"{chosen.record} is no record: {error}")
+    else:
+        good, text = show_answer(getattr(chosen, "list", None), chosen.json)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # … | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0 if good else 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="unshare-boot",
         description=DESCRIPTION,
@@ -45,32 +78,77 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     check = commands.add_parser("check", help="say whether a list would work here")
-    check.add_argument("list", metavar="LIST", help="as PY_UNSHARE has it, such as user,net")
-    # Without a default of its own, or it would undo a --json before the command.
-    check.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
-    chosen = parser.parse_args(arguments)
-    # Ignored, as it may have been inherited, every child would seem to have ended well: waitpid(2).
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    run = commands.add_parser("run", help="run a command inside a list, Python or not")
+    for each in (check, run):
+        each.add_argument("list", metavar="LIST", help="as PY_UNSHARE has it, such as user,net")
+    run.add_argument("arguments", metavar="COMMAND ...", nargs=argparse.REMAINDER, help="to run")
+    allow = commands.add_parser("allow", help="print the allow items that a record asks for")
+    allow.add_argument("record", metavar="RECORD", help="a file that record=FILE has written")
+    for each in (check, allow):  # without a default of its own, or it would undo an earlier --json
+        each.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
+    return parser
 
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # paths need not suit the terminal
+
+def show_answer(text: str | None, as_json: bool) -> tuple[bool, str]:
+    """Return whether a list works here, or the hook without one, and what to print of it."""
+    from . import doctor
+    from .report import Style, show_report, show_verdict
+
     style = Style.of(sys.stdout)
-    if chosen.command == "check":
-        if "\0" in chosen.list:
-            parser.error("LIST has a NUL character")
-        verdict = doctor.check(chosen.list)
-        good = verdict.works
-        show = verdict.as_dict() if chosen.json else show_verdict(verdict, style)
+    found: Any
+    if text is None:
+        found = doctor.examine()
+        good, shown = found.hook.runs, show_report(found, style)
     else:
-        report = doctor.examine()
-        good = report.hook.runs
-        show = report.as_dict() if chosen.json else show_report(report, style)
-    try:
-        print(json.dumps(show, indent=2) if chosen.json else show, flush=True)
-    except BrokenPipeError:  # … | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 0 if good else 1
+        found = doctor.check(text)
+        good, shown = found.works, show_verdict(found, style)
+    return good, json.dumps(found.as_dict(), indent=2) if as_json else shown
 
+
+def run_command(text: str, command: list[str]) -> NoReturn:
+    """Enter a list, and execute a command: status 127 if there is none, 126 if it does not run."""
+    enter_or_refuse(text)
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # which Python ignores
+    try:
+        os.execvp(command[0], command)
+    except OSError as error:
+        print(f"unshare-boot: {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(127 if isinstance(error, FileNotFoundError) else 126)
+
+
+def show_allow(path: str, as_json: bool) -> str:
+    """Return what `allow_items` finds, a line each or as JSON."""
+    items = allow_items(path)
+    return json.dumps(items, indent=2) if as_json else "\n".join(items)
+
+
+def allow_items(path: str) -> list[str]:
+    """Return the ``allow`` items that would have let the refused attempts of a record pass.
+
+    Those that were tried most come first.
+
+    Args:
+        path: of a file that ``record=FILE`` has written.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no such file.
+    """
+    from collections import Counter
+
+    found: Counter[str] = Counter()
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            entry = json.loads(line)
+            if entry.get("reason") == "not in allow" and entry["protocol"] in ("tcp", "udp"):
+                host = entry["name"] or entry["address"]
+                host = f"[{host}]" if ":" in host else host
+                kind = "/udp" if entry["protocol"] == "udp" else ""
+                found[f"allow={host}:{entry['port']}{kind}"] += 1
+    return [item for item, _ in found.most_common()]
+
+
+WHOLE = True
 
 if __name__ == "__main__":
     sys.exit(main())

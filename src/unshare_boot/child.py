@@ -4,7 +4,7 @@ Every process of this package that is not the program is made and ended by these
 """
 
 import os
-from errno import ECHILD
+from errno import EACCES, ECHILD
 
 from .errors import UnshareError, failed
 from .namespaces import call
@@ -251,6 +251,22 @@ def make_dumpable() -> int:
     if before != 1:
         prctl("PR_SET_DUMPABLE", 1)
     return before
+
+
+def open_as_dumpable(path: str, error: OSError) -> int:
+    """Open a file of /proc/self for writing in a process that is not dumpable.
+
+    Args:
+        path: the file.
+        error: what the first try gave; raised again where that was not the cause.
+    """
+    before = make_dumpable() if error.errno == EACCES else 1
+    if before == 1:
+        raise error
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    finally:
+        restore_dumpable(before)
 
 
 def restore_dumpable(before: int) -> None:

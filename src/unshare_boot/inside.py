@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 # 6.18, include/uapi/linux/nsfs.h): whoever is in these is isolated from nothing.
 FIRST_INODES = range(0xEFFFFFF8, 0xF0000000)
 
+RECORD = ("198.18.0.1", 1)  # where a gate tells what it has recorded: gate.network
+
 # What `remember_ids` was told, while no map can tell.
 _ids: "tuple[int, int] | None" = None
 
@@ -46,6 +48,38 @@ def holding() -> "dict[str, int]":
             if claimed[name] == str(number) and number not in FIRST_INODES:
                 found[name] = number
     return found
+
+
+def attempts() -> "list[dict[str, str | int | None]]":
+    """Return what the gate of this network namespace has recorded so far: ``net=gate``.
+
+    Returns:
+        A dict for each attempt to reach out, the oldest first, as in a line of ``record=FILE``:
+        time, protocol, name, address, port, verdict, reason, pid, inner_pid, command. The latest
+        ten thousand are kept.
+
+    Raises:
+        UnshareError: there is no gate here (ENOTCONN), or it does not answer.
+    """
+    from _socket import AF_INET, SOCK_CLOEXEC, SOCK_STREAM, socket
+    from errno import ENOTCONN
+    from json import loads
+
+    from .child import read_all
+    from .namespaces import refused
+
+    if "net" not in active():
+        raise UnshareError(ENOTCONN, "this process is in no network namespace with a gate")
+
+    channel = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC)
+    try:
+        channel.connect(RECORD)
+        text = read_all(channel.fileno())
+    except OSError as error:
+        raise refused(error, "connect", "gate") from error
+    finally:
+        channel.close()
+    return [loads(line) for line in text.splitlines()]
 
 
 def remember_ids(uid: int, gid: int) -> None:

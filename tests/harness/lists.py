@@ -22,6 +22,12 @@ def unparse(plan: Plan) -> str:
         items.append(f"boottime={_show_offset(plan.boottime)}")
     items += [f"publish={addr}:{host}:{port}/{kind}" for addr, host, port, kind in plan.publish]
     items += [f"addr={address}" for address in plan.addr]
+    for host, first, last, kind in plan.allow:
+        address, slash, prefix = host.partition("/")
+        shown = f"[{address}]{slash}{prefix}" if ":" in host else host
+        items.append(f"allow={shown}:{first}-{last}/{kind}")
+    if plan.record is not None:
+        items.append(f"record={_escape(plan.record)}" if plan.record else "record")
     for operation, *paths in plan.operations:
         text = ":".join(_escape(path).replace(":", "\\:") for path in paths)
         items.append(f"{operation}={text}" if paths else operation)

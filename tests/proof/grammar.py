@@ -18,7 +18,7 @@ MAX_SECONDS = 4611686018
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 NAMESPACES = ("user", "net", "mount", "uts", "ipc", "cgroup", "time", "pid")
 OPERATIONS = {"proc", "sys", "tmpfs", "bind", "ro", "overlay"}
-REPEATED = {"map-users", "map-groups", "publish", "addr", "tmpfs", "bind", "ro", "overlay"}
+REPEATED = {"map-users", "map-groups", "publish", "addr", "allow", "tmpfs", "bind", "ro", "overlay"}
 
 # Any character but those that have a meaning and those that are no bytes, or one of the first with
 # a backslash before it.
@@ -30,12 +30,16 @@ NAME = r"(?![0-9.-])[._-]*[A-Za-z0-9][A-Za-z0-9._-]*[$._-]*"
 ID = rf"(?:[0-9]{{1,10}}|{NAME})"
 OFFSET = r"[+-]?[0-9]{1,12}(?:\.[0-9]{1,9})?[smhdw]?"
 PORT = r"[0-9]{1,10}"
+PREFIX = r"(?:/[0-9]{1,10})?"
+DOMAIN = r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?"
+HOST = rf"(?:\[[0-9A-Fa-f:.]+\]{PREFIX}|[0-9.]+{PREFIX}|{DOMAIN})"
+MAX_PORTS = 1024
 
 # What each item's value looks like; None stands for an item without one. What a regular expression
 # cannot tell, such as whether a number is too large, is in `_meaning`.
 FORMS: dict[str, tuple[str | None, ...]] = {
     "user": (None, "root|current|auto|all|none", rf"{ID}(?::{ID})?", JOIN),
-    "net": (None, "lo|down|pasta|slirp4netns", JOIN),
+    "net": (None, "lo|down|gate|pasta|slirp4netns", JOIN),
     "mount": (None, "private|slave|shared|unchanged", JOIN),
     "uts": (None, r"[A-Za-z0-9.-]*[A-Za-z0-9.-]", JOIN),
     "ipc": (None, JOIN),
@@ -49,6 +53,8 @@ FORMS: dict[str, tuple[str | None, ...]] = {
     "boottime": (OFFSET,),
     "publish": (rf"(?:[0-9.]+:|\[[0-9A-Fa-f:.]+\]:)?{PORT}:{PORT}(?:/tcp|/udp)?",),
     "addr": (r"[0-9A-Fa-f:.]+/[0-9]{1,10}",),
+    "allow": (rf"{HOST}:{PORT}(?:-{PORT})?(?:/tcp|/udp)?",),
+    "record": (None, PATH),
     "proc": (None, "fresh|keep"),
     "sys": (None,),
     "tmpfs": (PATH,),
@@ -56,6 +62,7 @@ FORMS: dict[str, tuple[str | None, ...]] = {
     "ro": (PATH,),
     "overlay": (PATH,),
     "caps": ("keep|none",),
+    "offline": (None,),
 }
 _COMPILED = {
     name: [re.compile(form, re.DOTALL) for form in forms if form is not None]
@@ -113,6 +120,8 @@ def comparable(plan: Plan) -> Meaning:
     found = {name: value for name, value in vars(plan).items() if value != getattr(Plan, name)}
     if "addr" in found:
         found["addr"] = tuple(map(_interface, plan.addr))
+    if "allow" in found:
+        found["allow"] = tuple((_host(host), *rest) for host, *rest in plan.allow)
     if "publish" in found:
         found["publish"] = tuple((_address(a), *rest) for a, *rest in plan.publish)
     return found
@@ -162,6 +171,12 @@ def _read(meaning: Meaning, name: str, value: str | None) -> None:
         except ValueError:
             raise Wrong(name) from None
         _more(meaning, name, interface, key=interface[0])
+    elif name == "allow":
+        _allow(meaning, value or "")
+    elif name == "record":
+        _once(meaning, name, _plain(value or ""))
+    elif name == "offline":
+        _once(meaning, name, True)
     elif name == "proc" and value == "keep":
         if "proc" in meaning.get("operations", ()) or "keep_proc" in meaning:
             raise Wrong(name)
@@ -173,6 +188,35 @@ def _read(meaning: Meaning, name: str, value: str | None) -> None:
     else:
         parts = re.findall(PART, value or "") if name == "bind" else [value or ""]
         _more(meaning, "operations", (name, *map(_plain, parts)))
+
+
+def _allow(meaning: Meaning, value: str) -> None:
+    match = re.fullmatch(r"(.*):([0-9]+)(?:-([0-9]+))?(?:/(tcp|udp))?", value, re.DOTALL)
+    assert match
+    first, last = int(match[2]), int(match[3] or match[2])
+    try:
+        if not 1 <= first <= last <= 65535:
+            raise ValueError
+        rule = (_host(match[1].replace("[", "").replace("]", "")), first, last, match[4] or "tcp")
+    except ValueError:
+        raise Wrong("allow") from None
+    _more(meaning, "allow", rule, key=rule)
+    if sum(last - first + 1 for _, first, last, _ in meaning["allow"].values()) > MAX_PORTS:
+        raise Wrong("allow")
+
+
+def _host(text: str) -> Any:
+    """An address or a network as such, whose spelling is one of many; else a name."""
+    if not re.fullmatch(r"[0-9.]+(?:/.*)?|.*:.*", text):
+        name = text.lower().removesuffix(".")
+        if len(name) > 253 or any(len(label) > 63 for label in name.split(".")):
+            raise ValueError
+        return name
+    if "/" in text:
+        address, prefix = text.split("/")
+        kind = ipaddress.IPv6Network if ":" in address else ipaddress.IPv4Network
+        return kind((int(ipaddress.ip_address(address)), int(prefix)), strict=False)
+    return ipaddress.ip_address(text)
 
 
 def _publish(meaning: Meaning, value: str) -> None:
@@ -190,6 +234,9 @@ def _publish(meaning: Meaning, value: str) -> None:
 
 def _together(meaning: Meaning) -> None:
     """What items ask of each other, and what they imply."""
+    if meaning.pop("offline", False):
+        for name, word in (("user", "current"), ("net", "lo"), ("caps", "none")):
+            meaning.setdefault(name, word)
     joined = {name for name in NAMESPACES if meaning.get(name, "").startswith("/")}
     wrong = []
     for name, other, but in (
@@ -197,6 +244,8 @@ def _together(meaning: Meaning) -> None:
         ("map-groups", "user", ("none", "all")),
         ("setgroups", "user", ("none",)),
         ("addr", "net", ("down",)),
+        ("allow", "net", ("down", "pasta", "slirp4netns")),
+        ("record", "net", ("down", "pasta", "slirp4netns")),
     ):
         if name.replace("-", "_") in meaning and (
             other not in meaning or other in joined or meaning[other] in but
@@ -214,6 +263,8 @@ def _together(meaning: Meaning) -> None:
         raise Wrong(*wrong)
     if clocks:
         meaning["time"] = ""
+    if "allow" in meaning or "record" in meaning:
+        meaning["net"] = "gate"
     keeps = meaning.get("keep_proc") or "mount" in joined
     if "pid" in meaning and ("proc",) not in operations and not keeps:
         operations = meaning["operations"] = (("proc",), *operations)

@@ -87,6 +87,20 @@ _addr = st.one_of(
     st.builds("{}/{}".format, own6, st.integers(0, 128)),
     st.builds("{0.exploded}/{1}".format, own6, st.integers(0, 128)).map(str.upper),
 )
+_label = r"[a-zA-Z_-][a-z0-9_-]{0,20}"
+_domain = st.from_regex(rf"(\*\.)?({_label}\.){{0,3}}{_label}\.?", fullmatch=True)
+_allow = st.builds(
+    "{}:{}{}".format,
+    st.one_of(
+        _domain,
+        v4,
+        v6.map("[{}]".format),
+        st.builds("{}/{}".format, v4, st.integers(0, 32)),
+        st.builds("[{}]/{}".format, v6, st.integers(0, 128)),
+    ),
+    st.one_of(ports, ports.map(lambda port: f"{port}-{min(int(port) + 99, 65535)}")),
+    st.sampled_from(["", "/tcp", "/udp"]),
+)
 _user = st.one_of(ids, st.builds("{}:{}".format, ids, ids))
 _hostname = st.text("abYZ019-.", min_size=1, max_size=64)
 _bind = st.builds("{}:{}".format, paths, paths)
@@ -99,7 +113,7 @@ def _words(text: str) -> Text:
 # For each item a strategy for each of its forms in the grammar, in that order.
 VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     "user": [st.none(), _words("root|current|auto|all|none"), _user, joins],
-    "net": [st.none(), _words("lo|down|pasta|slirp4netns"), joins],
+    "net": [st.none(), _words("lo|down|gate|pasta|slirp4netns"), joins],
     "mount": [st.none(), _words("private|slave|shared|unchanged"), joins],
     "uts": [st.none(), _hostname, joins],
     "ipc": [st.none(), joins],
@@ -113,6 +127,8 @@ VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     "boottime": [offsets],
     "publish": [_publish],
     "addr": [_addr],
+    "allow": [_allow],
+    "record": [st.none(), paths],
     "proc": [st.none(), _words("fresh|keep")],
     "sys": [st.none()],
     "tmpfs": [paths],
@@ -120,18 +136,22 @@ VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     "ro": [paths],
     "overlay": [paths],
     "caps": [_words("keep|none")],
+    "offline": [st.none()],
 }
 # What an item cannot do without, in a form that it can live with.
 NEEDS = {
     "map-users": ["user", "user=root", "user=current", "user=7:8", "user=auto"],
     "setgroups": ["user", "user=all", "user=_apt"],
-    "addr": ["net", "net=lo", "net=pasta", "net=slirp4netns"],
+    "addr": ["net", "net=lo", "net=gate", "net=pasta", "net=slirp4netns"],
+    "allow": ["net", "net=lo", "net=gate"],
+    "record": ["net", "net=lo", "net=gate"],
     "publish": ["net=pasta", "net=slirp4netns"],
 }
 NEEDS["map-groups"] = NEEDS["map-users"]
 # What may not be the same in two of a name.
 UNIQUE: dict[str, Callable[[str], object]] = {
     "addr": lambda text: ipaddress.ip_address(text[5:].partition("/")[0]),
+    "allow": lambda text: text.lower(),
     "publish": lambda text: re.search(r"(\d+):\d+(?:/\w+)?$", text)[1],  # type: ignore[index]
 }
 
@@ -164,9 +184,13 @@ def right_items(draw: Callable[..., Any]) -> list[str]:
     """The items of a list that is right, in an order that is right, too: any is."""
     wanted = draw(_WANTED)
     clocks = wanted & {"monotonic", "boottime"}
+    if wanted & {"allow", "record"}:  # which no way out goes with
+        wanted.discard("publish")
+    if wanted & {"allow", "record", "addr", "publish"} and "offline" in wanted:
+        wanted.discard("offline")
     found: list[str] = []
     needed: dict[str, list[str]] = {}
-    for name in ("map-users", "map-groups", "setgroups", "addr", "publish"):
+    for name in ("map-users", "map-groups", "setgroups", "addr", "allow", "record", "publish"):
         if name in wanted:
             other = "user" if NEEDS[name][0] == "user" else "net"
             both = [each for each in NEEDS[name] if each in needed.get(other, NEEDS[name])]
@@ -216,6 +240,7 @@ SAMPLES = [
     "net=pasta,publish=0.0.0.0:53:53/udp,publish=[::1]:8:9,addr=fd00::1/64,addr=10.0.0.1/8",
     "tmpfs=/a\\,b,bind=/a\\:b:c\\\\,ro=.,overlay=/=,sys,proc",
     "net=/run/netns/a,user=/proc/1/ns/user,caps=none",
+    "offline,allow=*.Example.org.:80-90/udp,allow=[2001:db8::]/32:1,allow=10.0.0.0/8:2,record=/a\\,b",
     "off",
     " false ",
 ]

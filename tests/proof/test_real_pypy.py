@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from test_idmap import Machine
-from test_outbound import CLIENT, Visitor
+from test_outbound import CLIENT
 
 from harness import Python, Session, namespace_inode, require_root, require_tool
 from harness.internet import ECHO_PORT, SERVER, SITE, internet
 from harness.interpreters import probe
 from harness.processes import Argument
 from harness.session import Variant
+from harness.visitor import Visitor
 from proof.plugin import Tally, Watch
 from proof.programs import DEADLINE, FILES, WHERE, kinds_of, until
 

@@ -162,10 +162,10 @@ def test_broken_files(case: Case, own: Setting, full: bool) -> None:
     if own.unshare:
         names += [name.partition(".")[2] for name in loaded.run().ok().split()]
     # With `pid` and after starting over the program's modules are not all that were loaded.
-    names += {"thread": ["startover"]}.get(own.start.place, [])
+    names += {"thread": ["start.starting_over"]}.get(own.start.place, [])
     assert "namespaces" in names or not own.unshare
     for name in names:
-        source = package / f"{name}.py"
+        source = file_of(package, name)
         whole = source.read_bytes()
         lines = whole.splitlines(keepends=True)
         cuts = range(0, len(lines), max(1, len(lines) // (12 if full else 2)))
@@ -182,7 +182,7 @@ def test_broken_files(case: Case, own: Setting, full: bool) -> None:
                 case.expect(what, only=wanted, setting=own)
                 source.unlink(missing_ok=True)
                 source.write_bytes(whole)
-        (cached,) = package.glob(f"__pycache__/{name}.*.pyc")
+        (cached,) = source.parent.glob(f"__pycache__/{source.stem}.*.pyc")
         compiled = cached.read_bytes()
         places = range(0, len(compiled), max(1, len(compiled) // (12 if full else 2)))
         for place in places:
@@ -191,6 +191,12 @@ def test_broken_files(case: Case, own: Setting, full: bool) -> None:
             cached.write_bytes(compiled[:16] + bytes([place & 0x7F]) + compiled[17:])
             case.expect(f"{cached.name} with another byte", setting=own)
         cached.write_bytes(compiled)
+
+
+def file_of(package: Path, name: str) -> Path:
+    """The file of a module of ours by its name, such as ``language`` or ``language.readers``."""
+    path = package.joinpath(*name.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
 @contextlib.contextmanager

@@ -57,9 +57,14 @@ def _unknown(name: str) -> "UnshareError":
 def _finish(draft: Draft) -> Plan:
     """Refuse items that contradict each other, then fill in what the items imply."""
     plan = draft.plan
+    if draft.offline:
+        plan.user, plan.net = plan.user or "current", plan.net or "lo"
+        plan.caps = plan.caps or "none"
     for field, values in draft.several.items():
         setattr(plan, field, tuple(values.values()))
     _check_needs(plan)
+    if plan.allow or plan.record is not None:
+        plan.net = "gate"
     if plan.monotonic is not None or plan.boottime is not None:
         plan.time = ""
     fresh_proc = plan.pid is not None and "mount" not in plan.joined() and not plan.keep_proc
@@ -78,6 +83,8 @@ def _check_needs(plan: Plan) -> None:
         ("map-groups", plan.map_groups, "user", ("none", "all")),
         ("setgroups", plan.setgroups, "user", ("none",)),
         ("addr", plan.addr, "net", ("down",)),
+        ("allow", plan.allow, "net", ("down", *OUTBOUND)),
+        ("record", plan.record is not None, "net", ("down", *OUTBOUND)),
     ):
         if given and getattr(plan, needs) is None:
             raise bad(item, None, f"needs {needs}: add {needs} to the list")
@@ -97,6 +104,12 @@ def _named(plan: Plan, name: str) -> str:
     from ..errors import named
 
     return named(name, getattr(plan, name))
+
+
+def _read_allow(draft: Draft, name: str, value: "str | None", expected: str) -> None:
+    from .hosts import allow  # a file that other lists do without
+
+    allow(draft, name, value, expected)
 
 
 class Item:
@@ -150,10 +163,12 @@ ITEMS = {
         readers.word_or_path,
         ("none, `lo`", "new network namespace, `lo` up with 127.0.0.1 and ::1"),
         ("`down`", "new network namespace, `lo` left down"),
+        ("`gate`", "as `lo`, plus an interface whose routes end at what `allow` names"),
         ("`pasta`, `slirp4netns`", "as `lo`, plus a way out through that program"),
         expected=f"{_words('net')} or /path",
         tries=(
             "net",
+            "net=gate",
             "net=pasta",
             "net=slirp4netns",
             "user=/proc/PID/ns/user,net=/proc/PID/ns/net",
@@ -253,6 +268,23 @@ ITEMS = {
         tries=("net,addr=10.0.0.1/8",),
         anchor="addraddressprefix",
     ),
+    "allow": Item(
+        _read_allow,
+        (
+            "`HOST:PORT[/udp]`",
+            "connections to HOST pass, everything else is refused; may be repeated",
+        ),
+        expected="HOST:PORT[/udp], such as pypi.org:443, *.example.org:80-90 or [::1]:53/udp",
+        tries=("net,allow=localhost:PORT",),
+        anchor="allowhostportudp",
+    ),
+    "record": Item(
+        readers.record,
+        ("none, `FILE`", "tell who tried to reach what: on standard error, or in FILE"),
+        expected="record alone or record=FILE",
+        tries=("net,record=/dev/null",),
+        anchor="record-recordfile",
+    ),
     "proc": Item(
         readers.proc,
         ("`fresh`, `keep`", "mount a fresh /proc, or keep the old one although `pid` is given"),
@@ -293,6 +325,12 @@ ITEMS = {
         ("`keep`, `none`", "children keep the capabilities; or nobody has any"),
         tries=("caps=keep", "caps=none"),
         anchor="capskeep",
+    ),
+    "offline": Item(
+        readers.offline,
+        ("", "stands for `user=current,net,caps=none`; what is written beside it counts first"),
+        tries=("offline",),
+        anchor="offline",
     ),
 }
 

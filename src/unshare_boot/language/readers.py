@@ -31,11 +31,15 @@ class Draft:
         plan: what has been read so far.
         several: the fields that hold several values, each as a dict: to look through a tuple, or to
             copy it, for each of the ten thousand that a list has room for takes seconds.
+        offline: whether the list has that.
+        ports: how many are in ``allow``.
     """
 
     def __init__(self) -> None:
         self.plan = Plan()
         self.several: dict[str, dict[object, object]] = {}
+        self.offline = False
+        self.ports = 0
 
     def once(self, name: str, value: object) -> None:
         """Set a field that may be given once."""
@@ -152,6 +156,20 @@ def addr(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     bits = number(name, value, prefix, 0, 128 if ":" in text else 32)
     if not draft.add("addr", f"{text}/{bits}", key=text):
         raise bad(name, value, "given twice")
+
+
+def record(draft: Draft, name: str, value: "str | None", expected: str) -> None:
+    if value == "":
+        raise bad(name, value, f"expected {expected}")
+    draft.once(name, "" if value is None else path(name, value))
+
+
+def offline(draft: Draft, name: str, value: "str | None", _: str) -> None:
+    if value is not None:
+        raise bad(name, value, "takes no value")
+    if draft.offline:
+        raise bad(name, value, "given twice")
+    draft.offline = True
 
 
 def proc(draft: Draft, name: str, value: "str | None", expected: str) -> None:

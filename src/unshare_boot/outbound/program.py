@@ -17,10 +17,11 @@ from errno import ECHILD, ESRCH
 
 from ..child import count_threads, listen, open_process, pipe
 from ..errors import UnshareError, failed, named
+from ..lifetime import start_apart
 from ..namespaces import Plan, Start, require_single_thread
+from ..resolv_conf import cover
 from .driver import Driver
-from .lifetime import start_apart
-from .resolver import cover, find_unreachable
+from .resolver import find_unreachable
 from .watcher import watch
 
 

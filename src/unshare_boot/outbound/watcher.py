@@ -4,9 +4,9 @@ import os
 from select import POLLIN, poll
 
 from ..child import end_with, fork, kill_and_reap, open_process, pipe, tell
+from ..lifetime import enter_own_mounts, find_process, network_of
 from . import relay
 from .driver import Driver
-from .lifetime import enter_own_mounts, find_process, network_of
 from .ports import ports_of
 
 TYPE_CHECKING = False

@@ -11,9 +11,9 @@ until there is none.
 
 import os
 
-from ..child import fork, heed_children, keep_only, open_process, prctl, reap, tell
-from ..namespaces import MS_REC, MS_SLAVE, mount, unshare
-from ..procfiles import status_field
+from .child import fork, heed_children, keep_only, open_process, prctl, reap, tell
+from .namespaces import MS_REC, MS_SLAVE, mount, unshare
+from .procfiles import status_field
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,148 @@
+"""The answerer: port 53 of every address, UDP and TCP, and the record's port."""
+
+from select import EPOLLIN, EPOLLOUT
+
+from . import names
+from .tcp import accepted, packed
+from .udp import answer_from, sent_to
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Callable
+
+    from .loop import Loop
+    from .names import Names, Question
+
+    Ends = tuple[tuple[bytes, int], tuple[bytes, int]]  # who asked, and who was asked
+    Asked = Callable[[Question, Ends, str], None]
+
+PORT = 53
+LARGEST = 4096  # bytes of a question
+MOST = 64  # connections at a time; the oldest is closed
+
+
+class Answerer:
+    """Answers questions for names.
+
+    Args:
+        loop: that calls back.
+        book: of the names and their addresses.
+        version_6: whether IPv6 addresses lead anywhere.
+        asked: told of each question, both ends, and ``udp`` or ``tcp``.
+    """
+
+    def __init__(self, loop: "Loop", book: "Names", version_6: bool, asked: "Asked") -> None:
+        self._loop = loop
+        self._book = book
+        self._version_6 = version_6
+        self._asked = asked
+        self._open: list[Talk] = []
+
+    def serve_datagrams(self, handle: "socket") -> None:
+        """Answer what comes to a UDP socket."""
+
+        def ready(_: int) -> None:
+            try:
+                message, ancillary, _, sender = handle.recvmsg(LARGEST, 256)
+                ends = (packed(sender[0]), sender[1]), (sent_to(ancillary), PORT)
+                answer = self.answer(message, ends, "udp")
+                if answer:
+                    handle.sendmsg([answer], answer_from(ancillary), 0, sender)
+            except OSError:  # the one who asked is gone
+                return
+
+        self._loop.watch(handle.fileno(), EPOLLIN, ready)
+
+    def serve_connections(self, listener: "socket") -> None:
+        """Answer what comes over TCP, each message behind its length: RFC 1035, 4.2.2."""
+
+        def ready(_: int) -> None:
+            handle = accepted(listener)
+            if handle:
+                self._open = [talk for talk in self._open if talk.is_open][-MOST + 1 :]
+                self._open.append(Talk(self._loop, handle, self._answer_stream))
+
+        self._loop.watch(listener.fileno(), EPOLLIN, ready)
+
+    def answer(self, message: bytes, ends: "Ends", protocol: str) -> bytes:
+        """Return the answer to a message, empty for what is no question."""
+        question = names.read(message)
+        if question is None:
+            return b""
+        self._asked(question, ends, protocol)
+        return names.answer(question, self._book, self._version_6)
+
+    def _answer_stream(self, received: bytes, ends: "Ends") -> "tuple[bytes, bytes]":
+        """Return what to send for what was received, and what is left of that."""
+        answers = b""
+        while len(received) >= 2 and len(received) >= 2 + int.from_bytes(received[:2], "big"):
+            end = 2 + int.from_bytes(received[:2], "big")
+            answer = self.answer(received[2:end], ends, "tcp")
+            answers += len(answer).to_bytes(2, "big") + answer if answer else b""
+            received = received[end:]
+        return answers, received
+
+
+class Talk:
+    """A connection that is answered, as much of it as fits in memory set aside for it."""
+
+    def __init__(
+        self,
+        loop: "Loop",
+        handle: "socket",
+        answer: "Callable[[bytes, Ends], tuple[bytes, bytes]] | None" = None,
+        to_send: bytes = b"",
+    ) -> None:
+        """Begin.
+
+        Args:
+            loop: that calls back.
+            handle: the connection.
+            answer: makes answers of what was received; None where all is said by ``to_send``.
+            to_send: at first.
+        """
+        self._loop = loop
+        self._handle = handle
+        self._answer = answer
+        self._to_send = to_send
+        self._received = b""
+        self.is_open = True
+        self._watch()
+
+    def _watch(self) -> None:
+        mask = EPOLLOUT if self._to_send or not self._answer else EPOLLIN
+        self._loop.watch(self._handle.fileno(), mask, self._ready)
+
+    def _ready(self, _: int) -> None:
+        try:
+            if self._to_send:
+                self._to_send = self._to_send[self._handle.send(self._to_send) :]
+            elif not self._answer or not self._read():
+                self.close()
+                return
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()
+            return
+        self._watch()
+
+    def _read(self) -> bool:
+        part = self._handle.recv(LARGEST)
+        sender, target = self._handle.getpeername(), self._handle.getsockname()
+        self._received += part
+        if not part or len(self._received) > 2 * LARGEST or not self._answer:
+            return False
+        ends = (packed(sender[0]), sender[1]), (packed(target[0]), target[1])
+        self._to_send, self._received = self._answer(self._received, ends)
+        return True
+
+    def close(self) -> None:
+        """Close it."""
+        self.is_open = False
+        self._loop.forget(self._handle.fileno())
+        self._handle.close()
+
+
+WHOLE = True

@@ -1,0 +1,102 @@
+"""The helper: a process outside, which holds the gate's sockets, and decides what passes.
+
+When it ends, nobody holds the namespace behind the veth pair, which is gone with it: connect(2)
+inside then fails with ENETUNREACH. So whatever goes wrong here leaves less network, never more.
+"""
+
+import os
+
+from ..child import end_with, fork, prctl, reap, tell
+from ..lifetime import enter_own_mounts, network_of
+from .network import PER_MESSAGE
+from .served import Gate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from ..namespaces import Plan
+
+
+def run(plan: "Plan", pid: str, answer: int, program: int, control: int, output: int) -> None:
+    """Be the process outside, until the program's network namespace has no process any more.
+
+    Args:
+        plan: with the rules.
+        pid: the program's process id.
+        answer: of the pipe where the program waits for what `tell` tells.
+        program: a pidfd of the program.
+        control: the socket that the gate's sockets come over.
+        output: where the record goes, -1 for nowhere.
+    """
+    prctl("PR_SET_DUMPABLE", 0)  # the program may have the same uid, and must not trace it
+    watcher = os.getpid()
+    child = fork()
+    if child:
+        os.close(answer)
+        os.close(control)
+        os.close(program)
+        status = reap(child)
+        if status and plan.record == "" and output >= 0:
+            os.write(
+                output, b"unshare-boot: the gate was killed: nothing can be reached any more\n"
+            )
+        return
+    try:
+        end_with(watcher)
+        prctl("PR_SET_DUMPABLE", 0)  # which end_with() has not undone, but a fork may have
+        enter_own_mounts()
+        sockets = receive(control)
+        if not sockets:  # the program has failed, or started over
+            return
+        raise_limit()
+        gate = Gate(plan, sockets, network_of(pid), output)
+    except BaseException as error:
+        tell(answer, error)
+        return
+    tell(answer)
+    os.close(answer)
+    gate.serve(program)
+
+
+def receive(control: int) -> "dict[str, socket]":
+    """Return the sockets that the program sends, by what they are for; none if it sends none."""
+    from _socket import socket
+    from marshal import loads
+
+    channel = socket(fileno=control)
+    found: dict[str, socket] = {}
+    while True:
+        message, ancillary, _, _ = channel.recvmsg(65536, 4 * PER_MESSAGE + 64)
+        if not message:
+            break
+        labels, last = loads(message)
+        descriptors = [part for _, _, data in ancillary for part in _numbers(data)]
+        for label, descriptor in zip(labels, descriptors):
+            found[label] = socket(fileno=descriptor)
+            found[label].setblocking(False)
+        if last:
+            break
+    channel.close()
+    return found
+
+
+def _numbers(data: bytes) -> "list[int]":
+    from array import array
+
+    found = array("i")
+    found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    return found.tolist()
+
+
+def raise_limit() -> None:
+    """Have as many descriptors as the kernel gives: each connection takes two."""
+    from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+
+    try:
+        setrlimit(RLIMIT_NOFILE, (getrlimit(RLIMIT_NOFILE)[1],) * 2)
+    except (OSError, ValueError):
+        pass
+
+
+WHOLE = True

@@ -1,0 +1,240 @@
+"""The two network namespaces of a gate, seen from the program that makes them.
+
+First B, where every address is a local one (AnyIP: a route of the type RTN_LOCAL to everywhere),
+and the sockets that the helper gets. Then A, the program's own, which one end of the veth pair
+moves to. Hardware addresses are fixed and known to both sides, so nobody has to ask for one.
+"""
+
+import os
+from errno import EACCES, EAFNOSUPPORT, EOPNOTSUPP
+
+from ..errors import UnshareError
+from ..namespaces import loopback_up, refused, unshare
+from . import rtnetlink as rt
+from .filters import attach, attempts_filter, first_syn_filter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+# RFC 2544 and RFC 5180 set these aside for benchmarks: nothing on any network has them.
+ADDRESS4 = bytes([198, 18, 0, 2])
+GATEWAY4 = bytes([198, 18, 0, 1])
+ADDRESS6 = bytes.fromhex("20010002000000000000000000000002")
+GATEWAY6 = bytes.fromhex("20010002000000000000000000000001")
+MAC_A = bytes.fromhex("02756e736801")  # locally administered
+MAC_B = bytes.fromhex("02756e736802")
+
+OUTER, INNER = "gate", "gate0"  # the ends in B and in A
+
+ETH_P_ALL = 3  # include/uapi/linux/if_ether.h
+IPV6_RECVPKTINFO = 49  # include/uapi/linux/in6.h
+IPV6_FREEBIND = 78
+IP_PKTINFO = 8  # include/uapi/linux/in.h
+NETLINK_SOCK_DIAG = 4  # include/uapi/linux/netlink.h
+BACKLOG = 4096
+PER_MESSAGE = 250  # sockets to the helper; the kernel takes SCM_MAX_FD, 253: unix(7)
+DNS_PORT = 53
+RECORD_PORT = 1  # of GATEWAY4: what the record holds so far
+NO_IPV6 = (EACCES, EAFNOSUPPORT, EOPNOTSUPP)  # it is switched off, in the kernel or here
+
+
+class Sockets:
+    """What the helper gets of the two namespaces.
+
+    Attributes:
+        names: of each socket, what it is for: ``packets``, ``tcp:443``, ``udp:53``, …
+        sockets: in the same order.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self.sockets: list[socket] = []
+
+    def add(self, name: str, handle: "socket") -> None:
+        """Add one."""
+        self.names.append(name)
+        self.sockets.append(handle)
+
+    def close(self) -> None:
+        """Close them here; the helper has its own."""
+        for handle in self.sockets:
+            handle.close()
+
+
+def make(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> None:
+    """Make B, then A, in which this process is on return; ``lo`` is up in both.
+
+    Args:
+        tcp_ports: that anything is allowed at.
+        udp_ports: the same of UDP.
+        sockets: gets those of B, and one of A to ask about A's sockets.
+
+    Raises:
+        UnshareError: the kernel refuses.
+    """
+    unshare("net")
+    outer = rt.Netlink()
+    try:
+        outer.make_veth(OUTER, MAC_B, INNER, MAC_A)
+        _set_up_b(outer)
+        _open_b(tcp_ports, udp_ports, sockets)
+        index, inner_index = _index(OUTER), _index(INNER)
+        unshare("net")
+        outer.move_to(inner_index, os.getpid())
+        _set_up_a(sockets)
+        outer.wait_until_up(index)  # or the first answers would be lost
+    finally:
+        outer.close()
+
+
+def _set_up_b(netlink: rt.Netlink) -> None:
+    index = _index(OUTER)
+    netlink.set_up(1, loose=True)  # lo, over which a first SYN comes a second time
+    netlink.set_up(index, loose=True)
+    netlink.add_address(index, GATEWAY4, 32)
+    netlink.add_route(1, (bytes(4), 0), rt.RTN_LOCAL, rt.RT_TABLE_LOCAL)
+    # In the table local as well, or the answers would find the route above.
+    netlink.add_route(index, (ADDRESS4, 32), rt.RTN_UNICAST, rt.RT_TABLE_LOCAL)
+    netlink.add_neighbour(index, ADDRESS4, MAC_A)
+    try:
+        netlink.add_address(index, GATEWAY6, 128)
+        netlink.add_route(1, (bytes(16), 0), rt.RTN_LOCAL, rt.RT_TABLE_LOCAL)
+        netlink.add_route(index, (ADDRESS6, 128), rt.RTN_UNICAST, rt.RT_TABLE_LOCAL)
+        netlink.add_neighbour(index, ADDRESS6, MAC_A)
+    except UnshareError as error:
+        if error.errno not in NO_IPV6:
+            raise
+
+
+def _set_up_a(sockets: Sockets) -> None:
+    from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
+
+    loopback_up()
+    inner = rt.Netlink()
+    try:
+        index = _index(INNER)
+        inner.set_up(index)
+        inner.add_address(index, ADDRESS4, 32)
+        inner.add_neighbour(index, GATEWAY4, MAC_B)
+        inner.add_route(index, (bytes(4), 0), rt.RTN_UNICAST, rt.RT_TABLE_MAIN, GATEWAY4)
+        try:
+            inner.add_address(index, ADDRESS6, 128)
+            inner.add_neighbour(index, GATEWAY6, MAC_B)
+            inner.add_route(index, (bytes(16), 0), rt.RTN_UNICAST, rt.RT_TABLE_MAIN, GATEWAY6)
+        except UnshareError as error:
+            if error.errno not in NO_IPV6:
+                raise
+    finally:
+        inner.close()
+    sockets.add("diag", socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG))
+
+
+def _open_b(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> None:
+    index = _index(OUTER)
+    sockets.add("packets", _packet_socket())
+    sockets.add("record", listen(RECORD_PORT))
+    sockets.add("dns", listen(DNS_PORT))
+    sockets.add("dns/udp", datagrams(DNS_PORT))
+    for port in tcp_ports:
+        if port not in (RECORD_PORT, DNS_PORT):
+            handle = listen(port, first_syn_filter(index))
+            sockets.add(f"tcp:{port}", handle)
+    for port in udp_ports:
+        if port != DNS_PORT:
+            sockets.add(f"udp:{port}", datagrams(port))
+
+
+def _packet_socket() -> "socket":
+    """packet(7), with a filter from its first packet on: only attempts of the other end's."""
+    from _socket import AF_PACKET, SO_RCVBUF, SOCK_CLOEXEC, SOCK_RAW, SOL_SOCKET, socket
+
+    try:
+        handle = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0)  # 0: no packets before bind(2)
+    except OSError as error:
+        raise refused(error, "socket", "AF_PACKET") from None
+    attach(handle, attempts_filter())
+    handle.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 22)  # bytes; the kernel cuts it to rmem_max
+    try:
+        handle.bind((OUTER, ETH_P_ALL))
+    except OSError as error:
+        raise refused(error, "bind", "AF_PACKET") from None
+    return handle
+
+
+def listen(port: int, code: bytes = b"", address: str = "") -> "socket":
+    """Return a listener at a port of every address, or of one, of the present namespace.
+
+    Args:
+        port: the port.
+        code: a socket filter, bpf(2).
+        address: instead of every one.
+
+    Raises:
+        UnshareError: the kernel refuses.
+    """
+    from _socket import SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
+
+    handle = _socket(SOCK_STREAM, address)
+    try:
+        handle.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        if code:
+            attach(handle, code)
+        handle.bind((address or ("::" if _is_6(handle) else "0.0.0.0"), port))
+        handle.listen(BACKLOG)
+    except OSError as error:
+        handle.close()
+        raise refused(error, "bind", f"{address or 'gate'}:{port}") from None
+    handle.setblocking(False)
+    return handle
+
+
+def datagrams(port: int, address: str = "") -> "socket":
+    """Return a UDP socket that tells which address a datagram was sent to."""
+    from _socket import IPPROTO_IP, IPPROTO_IPV6, SO_RCVBUF, SOCK_DGRAM, SOL_SOCKET
+
+    handle = _socket(SOCK_DGRAM, address)
+    try:
+        handle.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 20)  # bytes
+        if _is_6(handle):
+            handle.setsockopt(IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+            handle.setsockopt(IPPROTO_IPV6, IPV6_FREEBIND, 1)  # to answer from any address
+        else:
+            handle.setsockopt(IPPROTO_IP, IP_PKTINFO, 1)
+        handle.bind((address or ("::" if _is_6(handle) else "0.0.0.0"), port))
+    except OSError as error:
+        handle.close()
+        raise refused(error, "bind", f"{address or 'gate'}:{port}/udp") from None
+    handle.setblocking(False)
+    return handle
+
+
+def _socket(kind: int, address: str) -> "socket":
+    """Return a socket for IPv6 and IPv4 alike, or for IPv4 alone where the other is missing."""
+    from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_CLOEXEC, socket
+
+    if address and ":" not in address:
+        return socket(AF_INET, kind | SOCK_CLOEXEC)
+    try:
+        handle = socket(AF_INET6, kind | SOCK_CLOEXEC)
+    except OSError as error:
+        if error.errno not in NO_IPV6 or address:
+            raise refused(error, "socket", "AF_INET6") from None
+        return socket(AF_INET, kind | SOCK_CLOEXEC)
+    handle.setsockopt(IPPROTO_IPV6, IPV6_V6ONLY, 1 if address else 0)
+    return handle
+
+
+def _is_6(handle: "socket") -> bool:
+    from _socket import AF_INET6
+
+    return handle.family == AF_INET6
+
+
+def _index(name: str) -> int:
+    from _socket import if_nametoindex
+
+    return if_nametoindex(name)
+
+
+WHOLE = True

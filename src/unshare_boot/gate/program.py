@@ -1,0 +1,144 @@
+"""The program's side: leave a helper outside, make the namespaces, hand it the sockets."""
+
+import os
+from errno import ECHILD, ESRCH
+
+from ..child import listen, open_process, pipe
+from ..errors import UnshareError, failed, named
+from ..lifetime import start_apart
+from ..namespaces import require_single_thread
+from .network import GATEWAY4, PER_MESSAGE, Sockets, datagrams, make
+from .network import listen as listen_at
+from .rules import loopback_ports, ports
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+    from ..namespaces import Plan, Start
+
+SCM_RIGHTS = 1
+
+
+class Helper:
+    """What the program has of it: a channel for sockets, and a pipe with its answer."""
+
+    def __init__(self, channel: "socket", answers: int) -> None:
+        self.channel = channel
+        self.answers = answers
+
+    def close(self) -> None:
+        """Let go of it; one that has got no sockets ends."""
+        self.channel.close()
+        os.close(self.answers)
+
+
+def leave_watcher(start: "Start") -> None:
+    """Leave a process outside, before any namespace is entered.
+
+    Raises:
+        UnshareError: there can be no process, or the record cannot be written.
+    """
+    from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_SEQPACKET, socketpair
+
+    if start.helper:
+        start.helper.close()
+        start.helper = None
+    require_single_thread()  # a fork would leave the other threads' locks held
+    pid = str(os.getpid())
+    if os.readlink("/proc/self") != pid:  # as after pid,proc=keep
+        reason = "/proc is that of another PID namespace, so nobody would find this process"
+        raise UnshareError(ESRCH, reason, named("net", "gate"))
+    output = _open_record(start.plan)
+    process = open_process(os.getpid())
+    channel, control = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
+    answers, answer = pipe()
+    plan = start.plan
+
+    def run(answer: int, process: int, control: int, output: int = -1, keep: int = -1) -> None:
+        from .helper import run
+
+        run(plan, pid, answer, process, control, output)
+
+    kept = [process, control.fileno()]
+    kept += [output] if output >= 0 else []
+    start_apart(b"unshare-gate", run, answer, *kept)
+    start.helper = Helper(channel, answers)
+    control.close()
+    for descriptor in (process, answer, output):
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _open_record(plan: "Plan") -> int:
+    """Return a descriptor of the file for the record, or of standard error; -1 for no record."""
+    if plan.record is None:
+        return -1
+    try:
+        if plan.record == "":
+            return os.dup(2)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        return os.open(plan.record, flags, 0o666)
+    except OSError as error:
+        if plan.record == "":  # nobody reads standard error
+            return -1
+        raise failed(named("record", plan.record), error) from error
+
+
+def enter_net(start: "Start") -> None:
+    """Make the two network namespaces, and be in the program's on return, the gate open.
+
+    Raises:
+        UnshareError: the kernel refuses, or the helper has failed.
+    """
+    helper, plan = start.helper, start.plan
+    assert helper is not None
+    sockets = Sockets()
+    try:
+        make(ports(plan.allow, "tcp"), ports(plan.allow, "udp"), sockets)
+        for address, port, protocol in loopback_ports(plan.allow):
+            if protocol == "tcp":
+                sockets.add(f"loopback:{address}:{port}", listen_at(port, address=address))
+            else:
+                sockets.add(f"loopback/udp:{address}:{port}", datagrams(port, address))
+        _send(helper.channel, sockets)
+        if not listen(helper.answers):
+            reason = "the process that it is held by was killed"
+            raise UnshareError(ECHILD, reason, named("net", "gate"))
+    finally:
+        sockets.close()
+        helper.close()
+        start.helper = None
+
+
+def _send(channel: "socket", sockets: Sockets) -> None:
+    from _socket import SOL_SOCKET
+    from array import array
+    from marshal import dumps
+
+    for first in range(0, len(sockets.names), PER_MESSAGE):
+        end = first + PER_MESSAGE
+        rights = array("i", [each.fileno() for each in sockets.sockets[first:end]])
+        message = dumps((sockets.names[first:end], end >= len(sockets.names)))
+        channel.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, rights.tobytes())])
+
+
+def complete(plan: "Plan") -> None:
+    """Have a mount namespace where /etc/resolv.conf names a resolver on loopback, to cover it."""
+    from ..resolv_conf import is_on_loopback
+
+    if plan.mount is None and is_on_loopback():
+        plan.mount = "slave"
+
+
+def cover_resolv_conf(start: "Start") -> None:
+    """Name the gate as the resolver, where the host's is on the host's loopback."""
+    from _socket import AF_INET, inet_ntop
+
+    from ..resolv_conf import cover, is_on_loopback
+
+    if is_on_loopback() and start.plan.mount is not None:
+        cover(inet_ntop(AF_INET, GATEWAY4))
+
+
+WHOLE = True

@@ -1,0 +1,120 @@
+"""The record: what was tried, by whom, and what came of it. docs/networking.md has the format."""
+
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Union
+
+    from .who import Who
+
+    Entry = dict[str, Union[str, int, None]]
+
+KEPT = 10_000  # entries in memory, for attempts(); a file holds all
+MOST_SEEN = 10_000  # of those told on standard error, each once
+
+
+class Record:
+    """Takes attempts, and tells of them.
+
+    Args:
+        output: a descriptor, -1 for none.
+        readable: the output is for people: a line for each kind of attempt, once.
+    """
+
+    def __init__(self, output: int, readable: bool) -> None:
+        self._output = output
+        self._readable = readable
+        self._entries: list[Entry] = []
+        self._forgotten = 0
+        self._seen: set[tuple[object, ...]] = set()
+
+    def add(
+        self, protocol: str, name: str, address: str, port: int, reason: str, who: "Who"
+    ) -> None:
+        """Add an attempt.
+
+        Args:
+            protocol: ``tcp``, ``udp`` or ``dns``.
+            name: that was asked for, empty where it is not known.
+            address: that it was sent to, or that a name was given.
+            port: of the target; 53 for a question.
+            reason: why it was refused; empty where it passed.
+            who: did it.
+        """
+        entry: Entry = {
+            "time": _now(),
+            "protocol": protocol,
+            "name": name or None,
+            "address": address,
+            "port": port,
+            "verdict": "refused" if reason else "passed",
+            "reason": reason or None,
+            "pid": who.pid,
+            "inner_pid": who.inner_pid,
+            "command": who.command,
+        }
+        self._keep(entry)
+        if self._readable:
+            self._tell(entry)
+        elif self._output >= 0:
+            self._write(_line(entry))
+
+    def lost(self, count: int) -> None:
+        """Say how many packets nobody could read in time."""
+        if count:
+            entry: Entry = {"time": _now(), "lost": count}
+            self._keep(entry)
+            if self._readable:
+                self._write(f"unshare-boot: {count} attempts were too many to be told\n".encode())
+            elif self._output >= 0:
+                self._write(_line(entry))
+
+    def dump(self) -> bytes:
+        """Return what is kept, as JSON Lines."""
+        lines = [_line({"time": _now(), "lost": self._forgotten})] if self._forgotten else []
+        return b"".join(lines + [_line(entry) for entry in self._entries])
+
+    def _keep(self, entry: "Entry") -> None:
+        self._entries.append(entry)
+        if len(self._entries) > KEPT:
+            del self._entries[: KEPT // 10]
+            self._forgotten += KEPT // 10
+
+    def _tell(self, entry: "Entry") -> None:
+        where = entry["name"] or entry["address"]
+        key = where, entry["port"], entry["protocol"], entry["command"], entry["verdict"]
+        if key in self._seen or len(self._seen) >= MOST_SEEN:
+            return
+        self._seen.add(key)
+        if entry["protocol"] == "dns":  # the connection that follows says more
+            return
+        target = f"[{where}]" if ":" in str(where) else where
+        kind = "/udp" if entry["protocol"] == "udp" else ""
+        reason = f" ({entry['reason']})" if entry["reason"] else ""
+        by = f"{entry['command']}, pid {entry['pid']}" if entry["pid"] else "somebody"
+        line = f"tried {target}:{entry['port']}{kind} ({by}): {entry['verdict']}{reason}"
+        clean = "".join(each if each.isprintable() else "?" for each in line)
+        self._write(f"unshare-boot: {clean}\n".encode("utf-8", "backslashreplace"))
+
+    def _write(self, line: bytes) -> None:
+        try:
+            os.write(self._output, line)  # one write(2) a line, to a file opened for appending
+        except OSError:  # a full disk, or nobody reads: refusing goes on
+            pass
+
+
+def _line(entry: "Entry") -> bytes:
+    from json import dumps
+
+    return dumps(entry).encode() + b"\n"
+
+
+def _now() -> str:
+    from time import gmtime, strftime, time
+
+    seconds = time()
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + f".{int(seconds % 1 * 1e6):06d}Z"
+
+
+WHOLE = True

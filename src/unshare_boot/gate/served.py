@@ -1,0 +1,281 @@
+"""What the helper serves: every socket of the gate, each for what it is for.
+
+An attempt comes as a packet, a datagram or a question. Who made it is found out at once, while the
+socket is open; then it is decided about, noted, and passed or refused.
+"""
+
+import os
+import sys
+from select import EPOLLIN
+
+from ..lifetime import find_process
+from . import names, packets, rules
+from .answerer import Answerer, Talk
+from .decisions import Decisions, target_of, text_of
+from .filters import KEPT
+from .loop import Loop
+from .network import GATEWAY4, GATEWAY6, OUTER, RECORD_PORT
+from .record import Record
+from .tcp import Connections, abort, accepted, dial, packed, reason_of
+from .udp import Datagrams
+from .who import Finder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Callable
+
+    from ..namespaces import Plan
+    from .answerer import Ends
+    from .packets import Packet
+    from .tcp import Target
+    from .who import Who
+
+BATCH = 64  # packets that are read at once
+MOST_KEYS = 4096  # names and datagrams that are remembered
+SOL_PACKET = 263  # include/linux/socket.h
+PACKET_STATISTICS = 6  # include/uapi/linux/if_packet.h
+AF_INET6 = 10
+GATEWAYS = GATEWAY4, GATEWAY6
+
+
+class Gate:
+    """All that the helper does, tied together."""
+
+    def __init__(
+        self, plan: "Plan", sockets: "dict[str, socket]", network: "tuple[int, int]", output: int
+    ) -> None:
+        self._loop = Loop()
+        self._sockets = sockets
+        self._network = network
+        self._rules = rules.Rules(plan.allow)
+        self._names = names.Names()
+        self._decisions = Decisions(self._loop, self._names, self._rules)
+        self._record = Record(output, plan.record == "")
+        sockets["diag"].setblocking(True)
+        self._finder = Finder(sockets["diag"], network)
+        self._connections = Connections(self._loop, self._send, self._refuse)
+        self._askers: dict[str, Who] = {}  # of each name, who asked for it last
+        self._refused: dict[object, None] = {}
+        self._latest: dict[object, Packet] = {}
+        self._open()
+
+    def serve(self, program: int) -> None:
+        """Serve until the last process in the program's network namespace has ended."""
+        alive = [program]
+
+        def ended(_: int) -> None:
+            self._loop.forget(alive[0])
+            os.close(alive[0])
+            alive[0] = find_process(self._network, but=())
+            if alive[0] >= 0:
+                self._loop.watch(alive[0], EPOLLIN, ended)
+
+        self._loop.watch(program, EPOLLIN, ended)
+        while alive[0] >= 0:
+            self._loop.turn()
+        self._packets_ready(0)
+        self._record.lost(self._lost())
+
+    def _open(self) -> None:
+        """Watch every socket, each for what it is for."""
+        version_6 = self._sockets["dns/udp"].family == AF_INET6
+        answerer = Answerer(self._loop, self._names, version_6, self._asked)
+        for label, handle in self._sockets.items():
+            kind, _, rest = label.partition(":")
+            if kind == "packets":
+                self._loop.watch(handle.fileno(), EPOLLIN, self._packets_ready)
+            elif kind == "dns":
+                answerer.serve_connections(handle)
+            elif kind == "dns/udp":
+                answerer.serve_datagrams(handle)
+            elif kind == "record":
+                self._loop.watch(handle.fileno(), EPOLLIN, self._tell_record)
+            elif kind == "tcp":
+                self._watch_listener(handle)
+            elif kind == "udp":
+                self._serve_port(handle, int(rest))
+            elif kind == "loopback":
+                self._serve_loopback(handle, *_apart(rest))
+            elif kind == "loopback/udp":
+                self._serve_loopback_datagrams(handle, *_apart(rest))
+
+    # What was tried.
+
+    def _packets_ready(self, _: int) -> None:
+        handle = self._sockets["packets"]
+        for _ in range(BATCH):
+            try:
+                frame = handle.recv(KEPT)
+            except BlockingIOError:
+                return
+            except OSError:  # the interface is gone
+                return
+            packet = packets.parse(frame)
+            if packet and packet.protocol == packets.TCP:
+                self._connection_tried(packet)
+            elif packet:
+                self._datagram_tried(packet)
+
+    def _connection_tried(self, packet: "Packet") -> None:
+        if packet.target == GATEWAY4 and packet.port == RECORD_PORT:
+            return
+        if self._connections.is_known(packet):
+            return
+        if f"tcp:{packet.port}" not in self._sockets:  # B's kernel has refused it by now
+            self._note("tcp", packet, rules.NOT_ALLOWED)
+            return
+        who = self._who(packet)
+        self._connections.begin(packet)
+
+        def decided(targets: "list[Target]", reason: str) -> None:
+            if reason:
+                self._note("tcp", packet, reason, who)
+                self._connections.end(packet, "" if reason == rules.NOT_ALLOWED else "host")
+                return
+            self._connections.connect(
+                packet, targets, lambda failed: self._note("tcp", packet, failed, who)
+            )
+
+        self._decisions.decide(packet.target, packet.port, "tcp", decided)
+
+    def _datagram_tried(self, packet: "Packet") -> None:
+        """Note it, and refuse it unless its port is served: then `_serve_port` does."""
+        key = packet.key()
+        if f"udp:{packet.port}" in self._sockets:
+            self._latest.pop(key, None)
+            self._latest[key] = packet
+            if len(self._latest) > MOST_KEYS:
+                del self._latest[next(iter(self._latest))]
+            return
+        if not _is_multicast(packet.target):
+            self._send(OUTER, packets.unreachable(packet, "port", GATEWAYS))
+        if key not in self._refused:
+            self._refused[key] = None
+            if len(self._refused) > MOST_KEYS:
+                del self._refused[next(iter(self._refused))]
+            self._note("udp", packet, rules.NOT_ALLOWED)
+
+    def _asked(self, question: "names.Question", ends: "Ends", protocol: str) -> None:
+        if question.name == names.LOCAL or question.kind not in (names.A, names.AAAA, names.ANY):
+            return
+        number = packets.TCP if protocol == "tcp" else packets.UDP
+        who = self._finder.find(number, *ends)
+        self._askers[question.name] = who
+        if len(self._askers) > MOST_KEYS:
+            del self._askers[next(iter(self._askers))]
+        reason = "" if self._rules.knows_name(question.name) else rules.NOT_ALLOWED
+        version = 6 if question.kind == names.AAAA else 4
+        address = text_of(self._names.address(question.name, version))
+        self._record.add("dns", question.name, address, 53, reason, who)
+
+    def _note(self, protocol: str, packet: "Packet", reason: str, who: "Who | None" = None) -> None:
+        name = self._names.name(packet.target)
+        who = who or self._who(packet)
+        if who.pid is None:  # the kernel has refused it, and its socket is closed
+            who = self._askers.get(name) or self._finder.only() or who
+        self._record.add(protocol, name, text_of(packet.target), packet.port, reason, who)
+
+    def _who(self, packet: "Packet") -> "Who":
+        source = packet.source, packet.source_port
+        return self._finder.find(packet.protocol, source, (packet.target, packet.port))
+
+    def _lost(self) -> int:
+        try:  # struct tpacket_stats: all, and those that were dropped
+            numbers = self._sockets["packets"].getsockopt(SOL_PACKET, PACKET_STATISTICS, 8)
+        except OSError:
+            return 0
+        return int.from_bytes(numbers[4:8], sys.byteorder)
+
+    # What passes.
+
+    def _watch_listener(self, handle: "socket") -> None:
+        self._loop.watch(handle.fileno(), EPOLLIN, lambda _: self._connections.accept(handle))
+
+    def _serve_port(self, handle: "socket", port: int) -> None:
+        def decide(
+            target: bytes, sender: "tuple[bytes, int]", then: "Callable[[list[Target]], None]"
+        ) -> None:
+            who = self._finder.find(packets.UDP, sender, (target, port))
+
+            def decided(targets: "list[Target]", reason: str) -> None:
+                name = self._names.name(target)
+                self._record.add("udp", name, text_of(target), port, reason, who)
+                if reason:
+                    refused(target, sender)
+                then(targets)
+
+            self._decisions.decide(target, port, "udp", decided)
+
+        def refused(target: bytes, sender: "tuple[bytes, int]") -> None:
+            packet = self._latest.get((*sender, target, port))
+            if packet:
+                self._send(OUTER, packets.unreachable(packet, "port", GATEWAYS))
+
+        Datagrams(self._loop, handle, decide, refused)
+
+    def _serve_loopback(self, listener: "socket", address: str, port: int) -> None:
+        """Lead a port of the program's loopback to the same one of the host's.
+
+        The kernel has made the connection by the time that this is asked, since both ends are the
+        program's: where nobody listens outside, it is reset.
+        """
+
+        def ready(_: int) -> None:
+            inner = accepted(listener)
+            if inner is None:
+                return
+            sender = inner.getpeername()
+            source = packed(str(sender[0])), int(sender[1])
+            who = self._finder.find(packets.TCP, source, (packed(address), port))
+
+            def connected(outer: "socket") -> None:
+                self._record.add("tcp", "", address, port, "", who)
+                self._connections.copy(inner, outer)
+
+            def failed(error: int) -> None:
+                self._record.add("tcp", "", address, port, reason_of(error), who)
+                abort(inner)
+
+            dial(self._loop, [target_of(packed(address), port)], connected, failed)
+
+        self._loop.watch(listener.fileno(), EPOLLIN, ready)
+
+    def _serve_loopback_datagrams(self, handle: "socket", address: str, port: int) -> None:
+        def decide(
+            _: bytes, sender: "tuple[bytes, int]", then: "Callable[[list[Target]], None]"
+        ) -> None:
+            who = self._finder.find(packets.UDP, sender, (packed(address), port))
+            self._record.add("udp", "", address, port, "", who)
+            then([target_of(packed(address), port)])
+
+        Datagrams(self._loop, handle, decide, lambda *_: None)
+
+    def _send(self, interface: str, frame: bytes) -> None:
+        try:
+            self._sockets["packets"].sendto(frame, (interface, 0))
+        except OSError:  # the interface is gone, or its queue full: TCP sends again
+            pass
+
+    def _refuse(self, packet: "Packet", unreachable: str) -> None:
+        if unreachable:
+            self._send(OUTER, packets.unreachable(packet, unreachable, GATEWAYS))
+        else:
+            self._send(OUTER, packets.reset(packet))
+
+    def _tell_record(self, _: int) -> None:
+        handle = accepted(self._sockets["record"])
+        if handle:
+            Talk(self._loop, handle, to_send=self._record.dump())
+
+
+def _apart(text: str) -> "tuple[str, int]":
+    address, _, port = text.rpartition(":")
+    return address, int(port)
+
+
+def _is_multicast(address: bytes) -> bool:
+    return address[0] == 0xFF if len(address) == 16 else address[0] >= 224
+
+
+WHOLE = True

@@ -1,0 +1,150 @@
+"""Datagrams that may pass: a socket outside for each who sends, and each whom to."""
+
+from errno import ECONNREFUSED
+from select import EPOLLIN
+
+from .tcp import packed
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any, Callable
+
+    from .loop import Loop
+    from .tcp import Target
+
+    Decide = Callable[[bytes, tuple[bytes, int], Callable[[list[Target]], None]], None]
+
+LARGEST = 65535  # bytes: no datagram is larger
+MOST_FLOWS = 1024  # the one that was silent for longest is forgotten first
+MOST_WAITING = 16  # datagrams of a flow that wait for a name
+IPV6_PKTINFO = 50  # include/uapi/linux/in6.h
+IP_PKTINFO = 8  # include/uapi/linux/in.h
+
+
+class Datagrams:
+    """One port of everybody's.
+
+    Args:
+        loop: that calls back.
+        inner: the socket in the gate, or on the program's loopback.
+        decide: whether datagrams to an address, from a sender, may pass; calls its last argument
+            with the addresses to send to outside, of which there are none if not.
+        refused: told of the address that they were sent to, and the sender, when outside nobody
+            listens.
+    """
+
+    def __init__(
+        self,
+        loop: "Loop",
+        inner: "socket",
+        decide: "Decide",
+        refused: "Callable[[bytes, tuple[bytes, int]], None]",
+    ) -> None:
+        self._loop = loop
+        self._inner = inner
+        self._decide = decide
+        self._refused = refused
+        self._flows: dict[object, Flow] = {}
+        loop.watch(inner.fileno(), EPOLLIN, self._from_inside)
+
+    def _from_inside(self, _: int) -> None:
+        try:
+            data, ancillary, _, sender = self._inner.recvmsg(LARGEST, 256)
+        except OSError:  # the answer to one of ours was refused
+            return
+        target = sent_to(ancillary)
+        key = sender, target
+        flow = self._flows.pop(key, None)
+        if flow is None:
+            if len(self._flows) >= MOST_FLOWS:
+                self._flows.pop(next(iter(self._flows))).end()
+            flow = Flow(self, sender, target, ancillary)
+            self._flows[key] = flow
+            self._decide(target, (packed(sender[0]), sender[1]), flow.decided)
+        self._flows[key] = flow  # the latest comes last
+        flow.send(data)
+
+
+class Flow:
+    """Datagrams of one sender's to one address."""
+
+    def __init__(
+        self, owner: Datagrams, sender: "tuple[Any, ...]", target: bytes, ancillary: "list[Any]"
+    ) -> None:
+        self._owner = owner
+        self._sender = sender
+        self._target = target
+        self._ancillary = ancillary
+        self._outer: socket | None = None
+        self._waiting: list[bytes] | None = []
+
+    def decided(self, targets: "list[Target]") -> None:
+        """Send what has waited, or let go of it."""
+        from _socket import SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
+
+        waiting, self._waiting = self._waiting or [], None
+        for family, address in targets[:1]:
+            try:
+                self._outer = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+                self._outer.connect(address)
+            except OSError:
+                self.end()
+                return
+            self._owner._loop.watch(self._outer.fileno(), EPOLLIN, self._from_outside)
+        for data in waiting:
+            self.send(data)
+
+    def send(self, data: bytes) -> None:
+        """Send a datagram on."""
+        if self._waiting is not None:
+            if len(self._waiting) < MOST_WAITING:
+                self._waiting.append(data)
+        elif self._outer:
+            try:
+                self._outer.send(data)
+            except OSError as error:
+                self._failed(error)
+
+    def _from_outside(self, _: int) -> None:
+        assert self._outer
+        try:
+            data = self._outer.recv(LARGEST)
+            self._owner._inner.sendmsg([data], answer_from(self._ancillary), 0, self._sender)
+        except OSError as error:
+            self._failed(error)
+
+    def _failed(self, error: OSError) -> None:
+        if error.errno == ECONNREFUSED:
+            self._owner._refused(self._target, (packed(self._sender[0]), self._sender[1]))
+
+    def end(self) -> None:
+        """Close what is outside."""
+        if self._outer:
+            self._owner._loop.forget(self._outer.fileno())
+            self._outer.close()
+            self._outer = None
+
+
+def sent_to(ancillary: "list[Any]") -> bytes:
+    """Return the address that a datagram was sent to; empty on a loopback, which tells of none."""
+    for _, kind, data in ancillary:
+        if kind == IPV6_PKTINFO:
+            address = bytes(data[:16])
+            return address[12:] if address[:12] == bytes(10) + b"\xff\xff" else address
+        if kind == IP_PKTINFO:  # struct in_pktinfo: index, local address, the header's
+            return bytes(data[8:12])
+    return b""
+
+
+def answer_from(ancillary: "list[Any]") -> "list[Any]":
+    """Return what makes an answer come from where a datagram was sent to."""
+    for level, kind, data in ancillary:
+        if kind == IPV6_PKTINFO:
+            return [(level, kind, bytes(data[:16]) + bytes(4))]
+        if kind == IP_PKTINFO:
+            return [(level, kind, bytes(4) + bytes(data[8:12]) + bytes(4))]
+    return []
+
+
+WHOLE = True

@@ -1,0 +1,144 @@
+"""Who opened a socket in the program's network namespace: sock_diag(7), and /proc/PID/fd."""
+
+import os
+import sys
+
+from ..procfiles import status_field
+from .rtnetlink import NLM_F_REQUEST, number
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+
+SOCK_DIAG_BY_FAMILY = 20  # include/uapi/linux/sock_diag.h
+NLMSG_ERROR = 2
+AF_INET, AF_INET6 = 2, 10
+TCP, UDP = 6, 17
+ALL_STATES = 0xFFFFFFFF
+INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
+
+
+class Who:
+    """A process.
+
+    Attributes:
+        pid: its number outside; None where it was not found.
+        inner_pid: in its own PID namespace.
+        command: its name, proc_pid_comm(5).
+    """
+
+    def __init__(self, pid: "int | None" = None) -> None:
+        self.pid = pid
+        self.inner_pid = pid
+        self.command: str | None = None
+        if pid is not None:
+            try:
+                numbers = status_field("NSpid", f"/proc/{pid}/status").split()
+                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+                    self.command = file.read().rstrip("\n")
+                self.inner_pid = int(numbers[-1]) if numbers else pid
+            except OSError:  # it has ended
+                pass
+
+
+class Finder:
+    """Finds who it was.
+
+    Args:
+        diag: a netlink socket of the program's network namespace.
+        network: what identifies that: device and inode number.
+    """
+
+    def __init__(self, diag: "socket", network: "tuple[int, int]") -> None:
+        self._diag = diag
+        self._network = network
+        self._latest: list[int] = []  # who was found lately comes first
+
+    def find(self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]") -> Who:
+        """Return the process that has the socket of a connection or datagram.
+
+        Args:
+            protocol: TCP or UDP.
+            source: address and port of the socket.
+            target: those of the far side.
+        """
+        for each in (target, (bytes(len(source[0])), 0)):
+            inode = self._inode(protocol, source, each)
+            if inode:
+                return Who(self._holder(f"socket:[{inode}]"))
+            if protocol == TCP:
+                break
+        return Who()
+
+    def only(self) -> "Who | None":
+        """Return the only process in the namespace; None where there are more."""
+        inside = [name for name in os.listdir("/proc") if name.isdigit() and self._is_inside(name)]
+        return Who(int(inside[0])) if len(inside) == 1 else None
+
+    def _inode(
+        self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]"
+    ) -> int:
+        # struct inet_diag_req_v2: family, protocol, ext, pad, states, and struct inet_diag_sockid
+        families = (AF_INET, AF_INET6) if len(source[0]) == 4 else (AF_INET6,)
+        for family in families:
+            mapped = family == AF_INET6 and len(source[0]) == 4
+            body = bytes([family, protocol, 0, 0]) + number(ALL_STATES, 4)
+            # A UDP socket is looked up as for a packet that it is to get: the far side comes first.
+            pairs = (target, source) if protocol == UDP else (source, target)
+            for _, port in pairs:
+                body += port.to_bytes(2, "big")
+            for address, _ in pairs:
+                full = bytes(10) + b"\xff\xff" + address if mapped and any(address) else address
+                body += full.ljust(16, b"\0")
+            body += bytes(4) + b"\xff" * 8  # any interface, no cookie
+            inode = self._ask(body)
+            if inode:
+                return inode
+        return 0
+
+    def _ask(self, body: bytes) -> int:
+        header = number(16 + len(body), 4) + number(SOCK_DIAG_BY_FAMILY, 2)
+        header += number(NLM_F_REQUEST, 2) + bytes(8)
+        try:
+            self._diag.send(header + body)
+            answer = self._diag.recv(4096)
+        except OSError:
+            return 0
+        if int.from_bytes(answer[4:6], sys.byteorder) == NLMSG_ERROR or len(answer) < INODE_AT + 4:
+            return 0
+        return int.from_bytes(answer[INODE_AT : INODE_AT + 4], sys.byteorder)
+
+    def _holder(self, link: str) -> "int | None":
+        for pid in list(self._latest):
+            if _has(pid, link):
+                return pid
+        for name in reversed(os.listdir("/proc")):
+            if name.isdigit() and self._is_inside(name) and _has(int(name), link):
+                self._latest = [int(name), *self._latest[:7]]
+                return int(name)
+        return None
+
+    def _is_inside(self, name: str) -> bool:
+        try:
+            status = os.stat(f"/proc/{name}/ns/net")
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._network
+
+
+def _has(pid: int, link: str) -> bool:
+    directory = f"/proc/{pid}/fd"
+    try:
+        names = os.listdir(directory)
+    except OSError:  # it has ended
+        return False
+    for name in names:
+        try:
+            if os.readlink(f"{directory}/{name}") == link:
+                return True
+        except OSError:  # closed since
+            continue
+    return False
+
+
+WHOLE = True

@@ -1,0 +1,72 @@
+"""The hosts of ``allow``: names, addresses and networks."""
+
+from .readers import Draft, address, bad, not_a, number
+
+MAX_PORTS = 1024  # of all that is allowed in a list
+MAX_LABEL = 63  # characters between two dots of a name, RFC 1035, 2.3.4
+MAX_DOMAIN = 253
+
+
+def allow(draft: Draft, name: str, value: "str | None", expected: str) -> None:
+    """Read ``HOST:PORT[-PORT][/udp]`` into a draft: a reader as those of ``readers``."""
+    target, slash, protocol = (value or "").rpartition("/")
+    if not slash or protocol not in ("tcp", "udp"):
+        target, protocol = value or "", "tcp"
+    host, colon, span = target.rpartition(":")
+    if not colon or not host:
+        raise bad(name, value, f"expected {expected}")
+    first, dash, last = span.partition("-")
+    start = number(name, value, first, 1, 65535)
+    end = number(name, value, last, 1, 65535) if dash else start
+    if end < start:
+        raise bad(name, value, f"the range of ports ends before it begins, at {start}")
+    rule = host_or_network(name, value, host, expected), start, end, protocol
+    if not draft.add("allow", rule, key=rule):
+        raise bad(name, value, "given twice")
+    draft.ports += end - start + 1
+    if draft.ports > MAX_PORTS:
+        raise bad(name, value, f"more than {MAX_PORTS} ports in all: each is listened at")
+
+
+def host_or_network(name: str, value: "str | None", text: str, expected: str) -> str:
+    """Return a name, an address or ADDRESS/PREFIX in its only form."""
+    if text[:1] == "[":
+        inside, bracket, prefix = text[1:].partition("]")
+        if not bracket or (prefix and prefix[0] != "/"):
+            raise bad(name, value, f"expected {expected}")
+        return _network(name, value, address(name, value, inside, (6,)), prefix[1:], bool(prefix))
+    plain, slash, prefix = text.partition("/")
+    if plain.replace(".", "").isdigit():
+        return _network(name, value, address(name, value, plain, (4,)), prefix, bool(slash))
+    return domain(name, value, text, expected)
+
+
+def _network(name: str, value: "str | None", text: str, prefix: str, given: bool) -> str:
+    if not given:
+        return text
+    from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+
+    family, size = (AF_INET6, 16) if ":" in text else (AF_INET, 4)
+    bits = number(name, value, prefix, 0, 8 * size)
+    kept = int.from_bytes(inet_pton(family, text), "big") >> 8 * size - bits << 8 * size - bits
+    return f"{inet_ntop(family, kept.to_bytes(size, 'big'))}/{bits}"
+
+
+def domain(name: str, value: "str | None", text: str, expected: str) -> str:
+    """Return a name of the DNS, or one with ``*.`` before it, in lower case: RFC 1035, 2.3.4."""
+    if not text.isascii():
+        raise not_a(
+            "name of ASCII letters: write its form that begins with xn--", name, value, text
+        )
+    found = text.lower()[:-1] if text[-1:] == "." else text.lower()
+    labels = (found[2:] if found[:2] == "*." else found).split(".")
+    for label in labels:
+        plain = label.replace("-", "a").replace("_", "a")
+        if not plain.isalnum() or len(label) > MAX_LABEL:
+            raise bad(name, value, f"expected {expected}")
+    if len(found) > MAX_DOMAIN:
+        raise bad(name, value, f"a name has at most {MAX_DOMAIN} characters")
+    return found
+
+
+WHOLE = True

@@ -1,0 +1,499 @@
+"""net=gate: what is allowed passes, all else is refused and told; in an internet of namespaces."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import Finished, Python, Session, require_root, require_tool
+from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, STUB, Site, internet
+from harness.visitor import Visitor, said
+
+OTHER = 7099  # a port that nobody listens at
+HOSTS = f"""127.0.0.1 localhost
+::1 localhost
+127.0.0.1 trap.example.test
+169.254.169.254 meta.example.test
+198.51.100.77 gone.example.test
+{SERVER6} six.example.test
+"""
+
+# try_tcp() and try_udp() return what came back, or the name of the errno.
+CODE = """
+import errno, os, socket, sys, time, unshare_boot
+
+def try_tcp(host, port, data=b"hello"):
+    try:
+        with socket.create_connection((host, port), 20) as connection:
+            stream = connection.makefile("rb")
+            stream.readline()
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            return stream.read()
+    except OSError as error:
+        return errno.errorcode.get(error.errno, repr(error))
+
+def try_udp(host, port, data=b"hello"):
+    family, *_, address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
+    with socket.socket(family, socket.SOCK_DGRAM) as client:
+        client.settimeout(20)
+        try:
+            client.connect(address)
+            client.send(data)
+            return client.recv(65536)
+        except OSError as error:
+            return errno.errorcode.get(error.errno, repr(error))
+
+def told(*keys):
+    return [tuple(each[key] for key in keys) for each in unshare_boot.attempts()]
+"""
+
+
+@pytest.fixture(scope="module")
+def site(session: Session) -> Iterator[Site]:
+    require_root()
+    for tool in ("ip", "nsenter", "unshare", "setpriv", "mount"):
+        require_tool(tool)
+    directory = session.make_workdir()
+    with internet(directory) as made:
+        (directory / "hosts").write_text(HOSTS)
+        bind = made.enter("mount", "--bind", directory / "hosts", "/etc/hosts")
+        subprocess.run(bind, check=True)
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(site: Site) -> Iterator[None]:
+    yield
+    left = site.wait_until_left()
+    assert not left, [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in left]
+
+
+@pytest.fixture(params=["oldest", "newest"])
+def visitor(request: pytest.FixtureRequest, site: Site) -> Visitor:
+    return Visitor(request.getfixturevalue(request.param), site)
+
+
+@pytest.fixture
+def one(newest: Python, site: Site) -> Visitor:
+    return Visitor(newest, site)
+
+
+def run(visitor: Visitor, code: str, unshare: str, **options: Any) -> str:
+    return visitor.run(CODE + code, unshare, **options).ok()
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# What passes, and what does not.
+
+
+@pytest.mark.parametrize(
+    "more", ["user", "user=current,caps=none", "user,pid,mount,time", "offline"]
+)
+def test_a_name_that_is_allowed(visitor: Visitor, more: str) -> None:
+    unshare = f"{more},net,allow={NAME}:{ECHO_PORT}".replace("offline,net", "offline")
+    code = f"print(try_tcp({NAME!r}, {ECHO_PORT}), try_tcp({NAME!r}, {OTHER}))"
+    assert run(visitor, code, unshare) == "b'hello' ECONNREFUSED\n"
+
+
+def test_as_root_without_a_user_namespace(one: Visitor) -> None:
+    code = f"print(try_tcp({NAME!r}, {ECHO_PORT}), try_tcp({SERVER!r}, {ECHO_PORT}))"
+    unshare = f"net,allow={NAME}:{ECHO_PORT}"
+    # The address is that of the name: it makes no difference how a program came to know it.
+    assert run(one, code, unshare, as_root=True) == "b'hello' b'hello'\n"
+
+
+@pytest.mark.parametrize(
+    ("allow", "host", "works"),
+    [
+        (f"{SERVER}:{ECHO_PORT}", SERVER, True),
+        (f"[{SERVER6}]:{ECHO_PORT}", SERVER6, True),
+        ("203.0.113.0/24:7000-7010", SERVER, True),
+        ("[2001:db8::]/32:7000-7010", SERVER6, True),
+        (f"*.example.test:{ECHO_PORT}", NAME, True),
+        (f"six.example.test:{ECHO_PORT}", SERVER6, True),
+        (f"203.0.113.11:{ECHO_PORT}", SERVER, False),
+        (f"*.{NAME}:{ECHO_PORT}", NAME, False),
+        (f"other.example.test:{ECHO_PORT}", NAME, False),
+        (f"{NAME}:{ECHO_PORT}/udp", NAME, False),
+        (f"{SERVER}:{OTHER}", SERVER, False),
+    ],
+)
+def test_what_a_rule_is_for(one: Visitor, allow: str, host: str, works: bool) -> None:
+    printed = run(one, f"print(try_tcp({host!r}, {ECHO_PORT}))", f"user,net,allow={allow}")
+    assert printed == ("b'hello'\n" if works else "ECONNREFUSED\n")
+
+
+def test_datagrams(visitor: Visitor) -> None:
+    unshare = f"user,net,allow={NAME}:{ECHO_PORT}/udp,allow=[{SERVER6}]:{ECHO_PORT}/udp"
+    code = f"""
+for host in ({NAME!r}, {SERVER6!r}, "other.example.test"):
+    print(try_udp(host, {ECHO_PORT}, bytes(1200)) in (bytes(1200),), try_udp(host, {OTHER}))
+"""
+    wanted = "True ECONNREFUSED\nTrue ECONNREFUSED\nFalse ECONNREFUSED\n"
+    assert run(visitor, code, unshare) == wanted
+
+
+@pytest.mark.parametrize(
+    ("host", "errno"),
+    [
+        ("trap.example.test", "EHOSTUNREACH"),
+        ("meta.example.test", "EHOSTUNREACH"),
+        ("gone.example.test", "EHOSTUNREACH"),
+        ("missing.example.test", "EHOSTUNREACH"),
+    ],
+)
+def test_names_that_lead_nowhere(one: Visitor, host: str, errno: str) -> None:
+    """Not to loopback, not to where clouds keep credentials, whatever the resolver says.
+
+    The resolver of the program is the gate here, without the file that the helper's has.
+    """
+    code = f"""
+query = b"\\0\\1\\1\\0\\0\\1" + bytes(6)
+query += b"".join(bytes([len(part)]) + part.encode() for part in {host!r}.split("."))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.settimeout(20)
+    client.sendto(query + b"\\0\\0\\1\\0\\1", ({SERVER!r}, 53))
+    address = socket.inet_ntoa(client.recv(512)[-4:])
+print(address[:7], try_tcp(address, {ECHO_PORT}))
+"""
+    printed = run(one, code, f"user,net,allow={host}:{ECHO_PORT}")
+    assert printed == f"198.18. {errno}\n"
+
+
+def test_an_error_of_the_far_side_is_the_programs(one: Visitor) -> None:
+    """connect(2) fails as it would outside: nobody listens, or the connection is reset."""
+    code = f"""
+print(try_tcp({SERVER!r}, {OTHER}))
+with socket.create_connection(({SERVER!r}, {ECHO_PORT})) as connection:
+    connection.recv(100)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\\1" + bytes(3) + bytes(4))
+print(try_tcp({SERVER!r}, {ECHO_PORT}))
+"""
+    unshare = f"user,net,allow={SERVER}:{ECHO_PORT},allow={SERVER}:{OTHER}"
+    assert run(one, code, unshare) == "ECONNREFUSED\nb'hello'\n"
+
+
+def test_much_and_many(one: Visitor) -> None:
+    code = f"""
+import hashlib, threading
+data = os.urandom(1 << 24)
+assert try_tcp({NAME!r}, {ECHO_PORT}, data[:1 << 20]) == data[:1 << 20]
+right = []
+def work():
+    right.append(try_tcp({NAME!r}, {ECHO_PORT}, data[:100000]) == data[:100000])
+threads = [threading.Thread(target=work) for _ in range(40)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(right), all(right))
+"""
+    assert run(one, code, f"user,net,allow={NAME}:{ECHO_PORT}") == "40 True\n"
+
+
+def test_the_hosts_loopback(one: Visitor, site: Site) -> None:
+    code = "print(try_tcp('127.0.0.1', 5432), try_tcp('::1', 5432), try_tcp('127.0.0.1', 5433))"
+    with site.listen("tcp:127.0.0.1:5432", "tcp:::1:5432", "tcp:127.0.0.1:5433"):
+        both = run(one, code, "user,net,allow=localhost:5432")
+        four = run(one, code, "user,net,allow=127.0.0.1:5432")
+        six = run(one, code, "user,net,allow=[::1]:5432")
+    assert both == "b'hello' b'hello' ECONNREFUSED\n"
+    assert four == "b'hello' ECONNREFUSED ECONNREFUSED\n"
+    assert six == "ECONNREFUSED b'hello' ECONNREFUSED\n"
+
+
+def test_the_programs_own_ports(one: Visitor) -> None:
+    """None of them is the gate's, but those of the host's loopback that are allowed."""
+    code = f"""
+kept = []
+for address in ("0.0.0.0", "127.0.0.1"):
+    for port in (53, 443, {ECHO_PORT}, 1):
+        for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+            server = socket.socket(socket.AF_INET, kind)
+            server.bind((address, port))
+            server.close()
+print("all")
+"""
+    assert run(one, code, f"user,net,allow={NAME}:{ECHO_PORT},allow=github.com:443") == "all\n"
+
+
+# The resolver.
+
+
+def test_a_resolver_on_the_hosts_loopback(one: Visitor, site: Site) -> None:
+    before = site.resolv_conf.read_text()
+    site.resolv_conf.write_text(f"nameserver {STUB}\noptions edns0\n")
+    try:
+        with site.listen(f"dns:{STUB}:53"):
+            code = f"print(try_tcp({NAME!r}, {ECHO_PORT}), unshare_boot.active())"
+            printed = run(one, code, f"user,net,allow={NAME}:{ECHO_PORT}")
+    finally:
+        site.resolv_conf.write_text(before)
+    assert printed == "b'hello' ('user', 'net', 'mount')\n"
+
+
+def test_ones_own_address(one: Visitor) -> None:
+    """As programs look it up; and getaddrinfo(3) with AI_ADDRCONFIG has an address to go by."""
+    code = """
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.connect(("192.0.2.1", 9))
+    print(client.getsockname()[0])
+print(len(socket.getaddrinfo("x.test", 80, flags=socket.AI_ADDRCONFIG)) > 0)
+"""
+    assert run(one, code, "user,net=gate") == "198.18.0.2\nTrue\n"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        *("b''", "bytes(1)", "bytes(12)", "b'\\xff' * 600", "bytes(range(256)) * 234"),
+        "bytes(5) + b'\\1' + bytes(6) + b'\\x3f' * 600",
+        "bytes(5) + b'\\1' + bytes(6) + b'\\xc0\\x0c\\0\\1\\0\\1'",
+    ],
+)
+def test_what_is_no_question(one: Visitor, message: str) -> None:
+    """It is not answered, and does no harm: the next one is."""
+    code = f"""
+message = {message}
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+    client.sendto(message, ("192.0.2.1", 53))
+with socket.create_connection(("192.0.2.1", 53)) as connection:
+    connection.sendall(len(message).to_bytes(2, "big") + message)
+    try:
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(10)
+    except ConnectionError:  # what is too long is not read to its end
+        pass
+print(socket.gethostbyname("x.test")[:7])
+"""
+    assert run(one, code, "user,net=gate") == "198.18.\n"
+
+
+# The record.
+
+
+def test_who_and_what(visitor: Visitor, workdir: Path) -> None:
+    require_tool("curl")
+    visitor.python.user.run(["touch", workdir / "record.jsonl"])
+    code = f"""
+import subprocess
+subprocess.run(["curl", "-s", "http://www.example.test:8123/"])
+try_tcp({NAME!r}, {ECHO_PORT})
+try_udp("192.0.2.7", 99)
+time.sleep(0.3)
+"""
+    unshare = f"user,net,allow={NAME}:{ECHO_PORT},record={workdir}/record.jsonl"
+    run(visitor, code, unshare)
+    found = lines(workdir / "record.jsonl")
+    keys = ("protocol", "name", "port", "verdict", "reason")
+    kinds = {tuple(each[key] for key in keys): each for each in found}
+    refused = kinds["tcp", "www.example.test", 8123, "refused", "not in allow"]
+    assert refused["command"] == "curl" and refused["pid"] > 1
+    passed = kinds["tcp", NAME, ECHO_PORT, "passed", None]
+    assert passed["command"].startswith("python")
+    datagram = kinds["udp", None, 99, "refused", "not in allow"]
+    assert datagram["address"] == "192.0.2.7"
+    asked = kinds["dns", "www.example.test", 53, "refused", "not in allow"]
+    assert asked["command"] == "curl"
+    done = visitor.python.run(["-m", "unshare_boot", "allow", f"{workdir}/record.jsonl"])
+    assert done.ok().splitlines() == ["allow=www.example.test:8123", "allow=192.0.2.7:99/udp"]
+
+
+def test_attempts(one: Visitor) -> None:
+    code = """
+try_tcp("192.0.2.7", 99)
+pid = int(os.readlink("/proc/self"))
+keys = "protocol", "address", "port", "verdict", "pid"
+print(told(*keys) == [("tcp", "192.0.2.7", 99, "refused", pid)])
+"""
+    assert run(one, code, "user,net=gate") == "True\n"
+
+
+def test_attempts_where_there_is_no_gate(newest: Python) -> None:
+    code = f"{CODE}\ntry: told()\nexcept unshare_boot.UnshareError as error: print(error.errno)"
+    assert newest.run(code).ok() == "107\n"
+    assert newest.run(code, unshare="user,net").ok() == "101\n"
+
+
+def test_lines_for_people(one: Visitor) -> None:
+    done = one.run(f"{CODE}\nfor _ in range(3): try_tcp('www.example.test', 80)", "user,net,record")
+    assert done.status == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("unshare-boot: tried www.example.test:80 (python")
+    assert line.endswith("): refused (not in allow)")
+
+
+def test_a_record_that_cannot_be_written(one: Visitor) -> None:
+    done = one.run("print('user code')", "user,net,record=/nowhere/at/all")
+    assert (done.status, done.stdout) == (125, "")
+    assert "record='/nowhere/at/all': open(/nowhere/at/all): No such file" in done.stderr
+
+
+# Failing closed.
+
+
+def helpers(site: Site) -> list[int]:
+    """The processes outside, the one that decides last."""
+    return sorted(pid for pid in site.others() if b"unshare-gate" in comm(pid))
+
+
+def comm(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/comm").read_bytes()
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_helper_that_is_killed(one: Visitor, site: Site, which: int) -> None:
+    """Nothing can be reached any more, at once; and it is told where somebody reads."""
+    code = f"""{CODE}
+print(try_tcp({NAME!r}, {ECHO_PORT}), flush=True)
+sys.stdin.readline()
+while try_tcp({SERVER!r}, {ECHO_PORT}) != "ENETUNREACH": time.sleep(0.01)
+print(try_udp("192.0.2.1", 9), flush=True)
+"""
+    unshare = f"user,net,record,allow={NAME}:{ECHO_PORT},allow={SERVER}:{ECHO_PORT}"
+    with one.popen(code, unshare) as child:
+        assert child.stdin and child.stdout and child.stderr
+        said(child, "b'hello'\n")
+        os.kill(helpers(site)[which], signal.SIGKILL)
+        child.stdin.write("\n")
+        child.stdin.flush()
+        said(child, "ENETUNREACH\n")
+        assert child.wait() == 0
+        if which == 1:
+            assert "the gate was killed" in child.stderr.read()
+
+
+ROOT_INSIDE = {
+    "the interface is deleted": "ip link delete gate0",
+    "another route": "ip route replace default dev lo",
+    "another address": "ip address add 198.51.100.77/24 dev gate0",
+    "a neighbour": "ip neighbour replace 198.18.0.1 lladdr 02:00:00:00:00:01 dev gate0",
+    "promiscuous": "ip link set gate0 promisc on",
+    "a forged source": "ip address add 203.0.113.99/32 dev gate0",
+}
+
+
+@pytest.mark.parametrize("how", ROOT_INSIDE)
+def test_root_inside_reaches_nothing_more(one: Visitor, how: str) -> None:
+    code = f"""
+import subprocess
+subprocess.run({ROOT_INSIDE[how]!r}, shell=True, check=True)
+socket.setdefaulttimeout(1)
+for host in ({SERVER!r}, {SERVER6!r}, "198.51.100.1"):
+    for source in ("", "203.0.113.99", "198.51.100.77"):
+        client = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            if source and ":" not in host: client.bind((source, 0))
+            client.connect((host, {ECHO_PORT}))
+            print("reached", host)
+        except OSError:
+            pass
+"""
+    assert run(one, code, f"user,net,allow=other.example.test:{ECHO_PORT}") == ""
+
+
+def test_raw_packets_reach_nothing(one: Visitor) -> None:
+    """A SYN that bears any mark, and an answer that nobody waits for, let nobody in."""
+    code = f"""
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+for flags in (2, 0x12, 0x10, 4):
+    header = (5000).to_bytes(2, "big") + ({ECHO_PORT}).to_bytes(2, "big") + bytes(8)
+    raw.sendto(header + bytes([0x50, flags]) + bytes(6), ({SERVER!r}, 0))
+icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+icmp.sendto(b"\\3\\1" + bytes(30), ({SERVER!r}, 0))
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+ethernet = b"\\2unsh\\2\\2unsh\\1\\x08\\0"
+for frame in (bytes(14), os.urandom(60), ethernet + b"\\x45" + os.urandom(40)):
+    link.sendto(frame, ("gate0", 0))
+print(try_tcp({SERVER!r}, {ECHO_PORT}), try_tcp({NAME!r}, {ECHO_PORT}))
+"""
+    assert run(one, code, f"user,net,allow={SERVER}:{ECHO_PORT}") == "b'hello' ECONNREFUSED\n"
+
+
+def test_the_helper_is_out_of_reach(one: Visitor, site: Site) -> None:
+    """Nothing of it can be opened by the program, whose uid is the same."""
+    code = """
+print("ready", flush=True)
+pid = sys.stdin.readline().strip()
+for path in ("mem", "ns/net", "fd/0", "environ"):
+    try:
+        os.open(f"/proc/{pid}/{path}", os.O_RDONLY)
+        print("opened", path)
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+"""
+    with one.popen(CODE + code, "user=current,net=gate") as child:
+        assert child.stdin and child.stdout
+        said(child, "ready\n")
+        child.stdin.write(f"{helpers(site)[1]}\n")
+        child.stdin.close()
+        assert set(child.stdout.read().split()) == {"EACCES"}
+
+
+def test_a_gate_within_a_gate(one: Visitor) -> None:
+    """It lets pass at most what the outer one does."""
+    inner = f"print(try_tcp({NAME!r}, {ECHO_PORT}), try_tcp({SERVER6!r}, {ECHO_PORT}))"
+    code = f"""
+import subprocess
+unshare = "user,net,allow={NAME}:{ECHO_PORT},allow=[{SERVER6}]:{ECHO_PORT}"
+env = {{**os.environ, "PY_UNSHARE": unshare}}
+done = subprocess.run([sys.executable, "-c", {CODE + inner!r}], env=env)
+print(done.returncode)
+"""
+    printed = run(one, code, f"user,net,allow={NAME}:{ECHO_PORT}")
+    assert printed == "b'hello' ECONNREFUSED\n0\n"
+
+
+def test_no_descriptors_are_left_to_the_program(one: Visitor) -> None:
+    code = "print(sorted(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))"
+    bare = one.run(f"{CODE}{code}").ok()
+    assert run(one, code, "user,net,record,allow=x.test:1-100") == bare
+
+
+# The command.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["user,net", "--", "sh", "-c", "exit 7"], 7),
+        (["user,net", "sh", "-c", "exit 7"], 7),
+        (["off", "--", "true"], 0),
+        (["user,pid", "--", "sh", "-c", "test $$ = 2"], 0),
+        (["user,net", "--", "/nowhere"], 127),
+        (["user,net", "--", "/etc/passwd"], 126),
+        (["net", "--", "true"], 125),
+        (["usr", "--", "true"], 125),
+        (["user,net", "--"], 2),
+    ],
+)
+def test_run(newest: Python, arguments: Sequence[str], status: int) -> None:
+    done = newest.run(["-m", "unshare_boot", "run", *arguments])
+    assert done.status == status, done
+    assert bool(done.stderr) == (status in (125, 126, 127, 2)), done
+
+
+def test_run_git(one: Visitor, workdir: Path) -> None:
+    """Any program: here one that knows nothing of Python."""
+    require_tool("git")
+    argv = ["-m", "unshare_boot", "run", f"offline,record={workdir}/r,allow=x.test:1"]
+    visitor: Finished = one.run([*argv, "--", "git", "ls-remote", "https://forge.example.test/x"])
+    assert visitor.status == 128
+    tried = {(each["name"], each["port"], each["command"]) for each in lines(workdir / "r")}
+    assert ("forge.example.test", 443, "git-remote-http") in tried
+
+
+def test_a_pipe_that_is_closed(newest: Python) -> None:
+    """SIGPIPE ends the command, as in any shell."""
+    script = "exec 2>&1; $0 -m unshare_boot run user -- yes | head -n 1; echo ${PIPESTATUS[0]}"
+    done = newest.user.run(["bash", "-c", script, str(newest.executable)])
+    assert done.ok() == "y\n141\n"
