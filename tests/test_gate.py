@@ -453,6 +453,32 @@ print(done.returncode)
     assert printed == "b'hello' ECONNREFUSED\n0\n"
 
 
+def test_more_connections_than_descriptors(one: Visitor) -> None:
+    """What is too much is refused, and what follows passes again."""
+    require_tool("prlimit")
+    code = f"""
+def many():
+    kept = []
+    for _ in range(80):
+        try:
+            kept.append(socket.create_connection(({SERVER!r}, {ECHO_PORT}), 20))
+        except OSError as error:
+            return errno.errorcode[error.errno]
+    time.sleep(1)
+    return "all"
+for _ in range(4):
+    if not os.fork():
+        os.write(1, many().encode() + b"\\n")
+        os._exit(0)
+for _ in range(4): os.wait()
+while (last := try_tcp({SERVER!r}, {ECHO_PORT})) == "ECONNREFUSED": time.sleep(0.1)
+print(last)
+"""
+    limit = ["prlimit", "--nofile=300:300"]
+    printed = run(one, code, f"user,net,allow={SERVER}:{ECHO_PORT}", prefix=limit).split()
+    assert printed[-1] == "b'hello'" and "ECONNREFUSED" in printed[:-1]
+
+
 def test_no_descriptors_are_left_to_the_program(one: Visitor) -> None:
     code = "print(sorted(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))"
     bare = one.run(f"{CODE}{code}").ok()

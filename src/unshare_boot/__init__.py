@@ -199,7 +199,7 @@ def enter(start: "Start") -> None:
     entered = {}
     item = ""
     try:
-        start.open_denied = _open_denied
+        start.open_denied, start.check_whole = _open_denied, _check_whole
         steps = _steps(start.plan)
         _check_whole()  # a part of a step may end a process on its way, and say nothing
         for item, step in steps:

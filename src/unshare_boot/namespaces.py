@@ -60,7 +60,7 @@ class Namespace:
         self.flag, self.flag_name, self.file, self.words = flag, flag_name, file, words
 
 
-# In the order in which they are entered; include/uapi/linux/sched.h has the flags.
+# In the order in which they are entered; the flags are those of sched.h.
 NAMESPACES = {
     "user": Namespace(
         0x10000000, "CLONE_NEWUSER", "user", "root", "current", "auto", "all", "none"
@@ -81,8 +81,7 @@ CLONE_THREAD = 0x00010000
 class Plan:
     """What one list asks for, checked and complete.
 
-    A namespace is None when it is not asked for; a value that starts with ``/`` is the path of
-    one to join; any other value is a word of the language.
+    A namespace that is not asked for is None; ``/…`` is the path of one to join.
     """
 
     user: "str | None" = None  # a word, UID or UID:GID
@@ -126,11 +125,13 @@ class Start:
         done: the items of the steps that are done.
         ids: the uid and gid from before ``user=none``, which no map can tell.
         open_denied: opens a file of /proc for a process that is not dumpable.
+        check_whole: raises ImportError if a module that was loaded is cut short.
         watcher, helper, admission: what the steps of ``outbound``, ``gate`` and ``pid`` keep.
     """
 
     ids: "tuple[int, int] | None" = None
     open_denied: "Denied" = None
+    check_whole: "Callable[[], None] | None" = None
     watcher: "Watcher | None" = None
     helper: "Helper | None" = None
     admission: "Admission | None" = None
@@ -143,10 +144,7 @@ class Start:
 
 
 def plain_plan(text: str) -> "Plan | None":
-    """Return the plan of a list of plain words, which is what most lists are.
-
-    It is what ``language.parse`` would return; None where it takes that to tell.
-    """
+    """Return the plan of a list of plain words, as most are; None where it takes ``language``."""
     plan = Plan()
     for item in text.split(","):
         name, equals, word = item.partition("=")

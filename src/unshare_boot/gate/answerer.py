@@ -60,7 +60,7 @@ class Answerer:
         def ready(_: int) -> None:
             handle = accepted(listener)
             if handle:
-                self._open = [talk for talk in self._open if talk.is_open][-MOST + 1 :]
+                make_room(self._open, MOST)
                 self._open.append(Talk(self._loop, handle, self._answer_stream))
 
         self._loop.watch(listener.fileno(), EPOLLIN, ready)
@@ -82,6 +82,13 @@ class Answerer:
             answers += len(answer).to_bytes(2, "big") + answer if answer else b""
             received = received[end:]
         return answers, received
+
+
+def make_room(talks: "list[Talk]", most: int) -> None:
+    """Forget those that are over, and close the oldest if there are as many as may be."""
+    talks[:] = [talk for talk in talks if talk.is_open]
+    while len(talks) >= most:
+        talks.pop(0).close()
 
 
 class Talk:

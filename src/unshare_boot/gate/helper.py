@@ -14,21 +14,28 @@ from .served import Gate
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import Callable
 
     from ..namespaces import Plan
 
 
-def run(plan: "Plan", pid: str, answer: int, program: int, control: int, output: int) -> None:
+def run(
+    plan: "Plan",
+    pid: str,
+    check_whole: "Callable[[], None] | None",
+    descriptors: "tuple[int, int, int, int]",
+) -> None:
     """Be the process outside, until the program's network namespace has no process any more.
 
     Args:
         plan: with the rules.
         pid: the program's process id.
-        answer: of the pipe where the program waits for what `tell` tells.
-        program: a pidfd of the program.
-        control: the socket that the gate's sockets come over.
-        output: where the record goes, -1 for nowhere.
+        check_whole: of Start; the helper loads modules that the program does not.
+        descriptors: of the pipe where the program waits for what `tell` tells; a pidfd of the
+            program; the socket that the gate's sockets come over; and where the record goes, -1 for
+            nowhere.
     """
+    answer, program, control, output = descriptors
     prctl("PR_SET_DUMPABLE", 0)  # the program may have the same uid, and must not trace it
     watcher = os.getpid()
     child = fork()
@@ -43,6 +50,8 @@ def run(plan: "Plan", pid: str, answer: int, program: int, control: int, output:
             )
         return
     try:
+        if check_whole:
+            check_whole()
         end_with(watcher)
         prctl("PR_SET_DUMPABLE", 0)  # which end_with() has not undone, but a fork may have
         enter_own_mounts()

@@ -1,6 +1,7 @@
 """The helper's event loop: epoll(7), and threads for what cannot be waited for otherwise."""
 
 import os
+from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLIN, epoll
 
 TYPE_CHECKING = False
@@ -9,14 +10,20 @@ if TYPE_CHECKING:
 
     Handler = Callable[[int], None]
 
+RESERVED = 64  # descriptors
 MOST_THREADS = 16  # for names; more questions wait
 
 
 class Loop:
-    """Calls handlers as their descriptors become ready."""
+    """Calls handlers as their descriptors become ready.
+
+    Attributes:
+        most_descriptors: numbers from this on are not for new connections outside.
+    """
 
     def __init__(self) -> None:
         self._epoll = epoll()
+        self.most_descriptors = getrlimit(RLIMIT_NOFILE)[0] - RESERVED
         self._handlers: dict[int, Handler] = {}
         self._masks: dict[int, int] = {}
         self._done: list[Callable[[], None]] = []

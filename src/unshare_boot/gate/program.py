@@ -53,12 +53,12 @@ def leave_watcher(start: "Start") -> None:
     process = open_process(os.getpid())
     channel, control = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     answers, answer = pipe()
-    plan = start.plan
+    plan, check_whole = start.plan, start.check_whole
 
     def run(answer: int, process: int, control: int, output: int = -1, keep: int = -1) -> None:
         from .helper import run
 
-        run(plan, pid, answer, process, control, output)
+        run(plan, pid, check_whole, (answer, process, control, output))
 
     kept = [process, control.fileno()]
     kept += [output] if output >= 0 else []

@@ -10,7 +10,7 @@ from select import EPOLLIN
 
 from ..lifetime import find_process
 from . import names, packets, rules
-from .answerer import Answerer, Talk
+from .answerer import Answerer, Talk, make_room
 from .decisions import Decisions, target_of, text_of
 from .filters import KEPT
 from .loop import Loop
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .tcp import Target
     from .who import Who
 
+MOST_READERS = 8  # of the record at a time
 BATCH = 64  # packets that are read at once
 MOST_KEYS = 4096  # names and datagrams that are remembered
 SOL_PACKET = 263  # include/linux/socket.h
@@ -57,6 +58,7 @@ class Gate:
         self._connections = Connections(self._loop, self._send, self._refuse)
         self._askers: dict[str, Who] = {}  # of each name, who asked for it last
         self._refused: dict[object, None] = {}
+        self._readers: list[Talk] = []
         self._latest: dict[object, Packet] = {}
         self._open()
 
@@ -126,7 +128,10 @@ class Gate:
             self._note("tcp", packet, rules.NOT_ALLOWED)
             return
         who = self._who(packet)
-        self._connections.begin(packet)
+        if not self._connections.begin(packet):
+            self._note("tcp", packet, "too many at once", who)
+            self._refuse(packet, "")
+            return
 
         def decided(targets: "list[Target]", reason: str) -> None:
             if reason:
@@ -266,7 +271,8 @@ class Gate:
     def _tell_record(self, _: int) -> None:
         handle = accepted(self._sockets["record"])
         if handle:
-            Talk(self._loop, handle, to_send=self._record.dump())
+            make_room(self._readers, MOST_READERS)
+            self._readers.append(Talk(self._loop, handle, to_send=self._record.dump()))
 
 
 def _apart(text: str) -> "tuple[str, int]":

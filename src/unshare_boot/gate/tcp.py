@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Target = tuple[int, tuple[str, int]]  # address family and address, as for connect
 
 CHUNK = 1 << 18  # bytes that are read at once
+MOST_TRYING = 8192  # connections that are being made
+MOST_READY = 4096  # that are made outside, and not yet taken
 BROKEN = EPOLLERR | EPOLLHUP
 TOO_MANY = (EMFILE, ENFILE)
 RESET = number(1, 4) + number(0, 4)  # struct linger: on, 0 seconds
@@ -61,9 +63,12 @@ class Connections:
             return True
         return key in self._trying
 
-    def begin(self, packet: "Packet") -> None:
-        """Remember a first SYN while it is being decided about."""
+    def begin(self, packet: "Packet") -> bool:
+        """Remember a first SYN while it is being decided about; false if there are too many."""
+        if len(self._trying) >= MOST_TRYING:
+            return False
         self._trying.add(packet.key())
+        return True
 
     def end(self, packet: "Packet", unreachable: str = "") -> None:
         """Refuse it after all; `unreachable` as for ``refuse``."""
@@ -85,6 +90,8 @@ class Connections:
             ended("")
             self._trying.discard(packet.key())
             self._ready[packet.key()] = packet, outer
+            if len(self._ready) > MOST_READY:  # those who tried have given up
+                abort(self._ready.pop(next(iter(self._ready)))[1])
             self._send("lo", packets.again(packet))
 
         def failed(error: int) -> None:
@@ -108,12 +115,6 @@ class Connections:
     def copy(self, inner: "socket", outer: "socket") -> None:
         """Copy both ways until both are done."""
         Pair(self._loop, self._buffer, inner, outer)
-
-    def forget_old(self) -> None:
-        """Let go of what was connected and never taken; called now and then."""
-        while len(self._ready) > 4096:
-            _, outer = self._ready.pop(next(iter(self._ready)))
-            abort(outer)
 
 
 class Pair:
@@ -223,6 +224,10 @@ def dial(
         outer = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
     except OSError as reason:
         failed(reason.errno or 0)
+        return
+    if outer.fileno() >= loop.most_descriptors:  # what is left is for those that are made
+        outer.close()
+        failed(EMFILE)
         return
     refused = outer.connect_ex(address)
     if refused not in (0, EINPROGRESS):
