@@ -275,7 +275,7 @@ ITEMS = {
             "connections to HOST pass, everything else is refused; may be repeated",
         ),
         expected="HOST:PORT[/udp], such as pypi.org:443, *.example.org:80-90 or [::1]:53/udp",
-        tries=("net,allow=localhost:PORT",),
+        tries=("net,allow=example.org:443",),
         anchor="allowhostportudp",
     ),
     "record": Item(
