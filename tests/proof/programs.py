@@ -62,7 +62,7 @@ def where():
 
 # Asks a server, over and over, until so many of its processes have answered that are not known.
 CLIENT = """
-import concurrent.futures, json, sys, time, urllib.request
+import concurrent.futures, http.client, json, sys, time, urllib.request
 address, wanted, known, seconds = json.loads(sys.argv[1])
 end = time.monotonic() + seconds
 
@@ -70,7 +70,7 @@ def ask(_):
     try:
         with urllib.request.urlopen(address, timeout=30) as answer:
             return json.load(answer)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:  # it is restarting
         return str(error)
 
 with concurrent.futures.ThreadPoolExecutor(2 * wanted) as pool:

@@ -130,6 +130,18 @@ def test_a_watcher_that_has_no_close_range(trial: Trial, tally: Tally) -> None:
     tally.case(started_unisolated=outcome != "isolated", what=f"{closing} ENOSYS: {outcome}")
 
 
+RELAYED = [start for start in STARTS if start.name == "slirp4netns"]
+
+
+@pytest.mark.parametrize("start", RELAYED, ids=lambda start: start.name)
+def test_an_answer_that_the_watcher_cannot_read(trial: Trial, tally: Tally) -> None:
+    """Whoever gave it is running, and must not be waited for; which read(2) it is varies."""
+    reads = [each for each in trial.calls if (each.process, each.name) == ("0.1.1", "read")]
+    for call in reads[-8:]:
+        outcome = trial.outcome(call, "EBADF")
+        tally.case(started_unisolated="WRONG" in outcome, what=f"{call} EBADF: {outcome}")
+
+
 # What is said of a refusal, for the calls that the hook makes itself.
 
 BOTH = [start for start in STARTS if start.name in ("net", "seven")]

@@ -334,7 +334,7 @@ def check_refusal(message: str, refused: Refused | None) -> None:
     """It blames what the model does."""
     assert refused, f"should start, and was refused: {message}"
     lines = message.splitlines()
-    assert 2 <= len(lines) <= 4 and all(map(str.isprintable, lines)), message
+    assert 2 <= len(lines) <= 5 and all(map(str.isprintable, lines)), message
     item = re.match(r"  what: ([a-z-]+)", lines[1])
     assert item, message
     assert not refused.names or item[1] in refused.names, f"not for {refused.names}: {message}"

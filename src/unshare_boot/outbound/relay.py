@@ -13,7 +13,7 @@ from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_DGRAM, so
 from errno import ECHILD
 from select import POLLIN, poll
 
-from ..child import end_with, fork, keep_only, listen, pipe, prctl, reap, tell
+from ..child import end_with, fork, keep_only, kill_and_reap, listen, pipe, prctl, tell
 from ..errors import UnshareError
 from ..namespaces import NAMESPACES, call, setns
 from .ports import host_address, not_bound, ports_of
@@ -88,7 +88,7 @@ def start(plan: "Plan", target: str, sockets: "list[Outer]") -> int:
     finally:
         os.close(reader)
         if not ready:
-            reap(relay)
+            kill_and_reap(relay)  # it runs where reading its answer failed
     if not ready:
         raise UnshareError(ECHILD, "the relay of UDP was killed")
     return relay
