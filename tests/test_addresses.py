@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from harness import Python, require_tool
 
 TALK = """
@@ -17,13 +15,6 @@ for address in sys.argv[1:]:
             connection.close()
             print(address, client.recv(9).decode())
 """
-
-
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
 
 
 def test_they_can_be_talked_to(either: Python) -> None:

@@ -22,13 +22,6 @@ WHOLE = int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1
 FULL = f"{2**WHOLE - 1:x}"
 
 
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
-
-
 def test_without_the_item_the_children_lose_them(newest: Python) -> None:
     done = newest.run(SETS, unshare="user=current")
     assert done.ok() == f"0 {FULL} {FULL} {FULL} 0 0\n" + f"0 0 0 {FULL} 0 0\n" * 2

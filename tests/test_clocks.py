@@ -30,13 +30,6 @@ if sys.argv[1:] != ["child"]:
 """
 
 
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
-
-
 def here() -> list[float]:
     """The same clocks, outside."""
     uptime = float(Path("/proc/uptime").read_text().split()[0])

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from allpairspy import AllPairs  # type: ignore[import-untyped]
 
-from harness import Python, id_map, namespaces, require_root
+from harness import FILES, Python, id_map, namespaces, require_root
 
 DAY = 86400
 Parts = dict[str, str]  # the part of a list that stands for each group of items; may be empty
@@ -108,7 +108,6 @@ print(json.dumps({
 sys.stdin.read()
 """
 
-FILES = {"mount": "mnt"}
 NAMESPACES = ("user", "net", "mount", "uts", "ipc", "cgroup", "time", "pid")
 
 
@@ -156,7 +155,7 @@ def check(python: Python, parts: Parts, directory: Path, as_root: bool) -> None:
     assert {name: outside[name] for name in seen["inodes"]} == seen["inodes"]
     assert seen["child"] == seen["inodes"]
     for name in NAMESPACES:
-        file = FILES.get(name, name)
+        file = FILES[name]
         assert (outside[file] != own[file]) == (name in inside), name
 
     ids = (user.uid, user.gid)
@@ -205,13 +204,6 @@ def check(python: Python, parts: Parts, directory: Path, as_root: bool) -> None:
     elif not parts["caps"]:
         assert inheritable == ambient == 0
     assert seen["no_new_privs"] == (parts["caps"] == "caps=none")
-
-
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
 
 
 @pytest.fixture

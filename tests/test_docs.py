@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_toggles import own_interpreter
 
 from harness import Interpreter, Session, require_tool
 from harness.console import Block, Command, as_user, blocks, commands, matches, run
@@ -36,7 +35,7 @@ BLOCKS = [block for page in PAGES for block in blocks(page)]
 # Whose commands need more than a shell, and the test that runs them.
 ELSEWHERE = {
     "reference.md": "test_reference.py",
-    "ci-tools.md": "test_toggles.py",
+    "ci-tools.md": "test_tox_and_nox.py",
 }
 
 SHELL = ("console", "sh", "bash", "shell")
@@ -156,7 +155,7 @@ def test_the_hook_of_pre_commit(
 ) -> None:
     require_tool("git")
     directory = session.directory / "pre-commit"
-    session.uv("venv", "--python", own_interpreter(session), directory)
+    session.uv("venv", "--python", session.readable_interpreter(), directory)
     session.uv("pip", "install", "--python", directory / "bin" / "python", "pre-commit")
     for block in BLOCKS:
         if block.file in (".pre-commit-config.yaml", "tests/test_isolated.py"):

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness import Finished, Python, Session, require_root, require_tool
-from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, STUB, Site, internet
+from harness import Finished, Python, Session, require_tool
+from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, STUB, Site
 from harness.visitor import Visitor, said
 
 OTHER = 7099  # a port that nobody listens at
@@ -57,16 +57,12 @@ def told(*keys):
 
 
 @pytest.fixture(scope="module")
-def site(session: Session) -> Iterator[Site]:
-    require_root()
-    for tool in ("ip", "nsenter", "unshare", "setpriv", "mount"):
-        require_tool(tool)
-    directory = session.make_workdir()
-    with internet(directory) as made:
-        (directory / "hosts").write_text(HOSTS)
-        bind = made.enter("mount", "--bind", directory / "hosts", "/etc/hosts")
-        subprocess.run(bind, check=True)
-        yield made
+def site(site: Site, session: Session) -> Site:
+    """With names of its own in /etc/hosts."""
+    hosts = session.make_workdir() / "hosts"
+    hosts.write_text(HOSTS)
+    subprocess.run(site.enter("mount", "--bind", hosts, "/etc/hosts"), check=True)
+    return site
 
 
 @pytest.fixture(autouse=True)

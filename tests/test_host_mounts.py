@@ -7,17 +7,15 @@ that is private to begin with, so that nothing gets to the machine that runs the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-from proof.starts import STARTS, Start, either, prepared
 
 from harness import Python, Session, User, require_root, require_tool
-from harness.internet import Site, internet
+from harness.faults.starts import STARTS, Start, prepared
+from harness.internet import Site
 from harness.processes import Argument
-
-__all__ = ["either"]
 
 HOST = """
     dir=$1 tmp=$2; shift 2
@@ -71,13 +69,6 @@ def test_a_start_leaves_the_mounts_of_the_host_alone(
     with prepared(start, either, session, {}) as setting:
         host = on_a_host(session, tmp)
         assert replace(setting, wrapper=[*setting.wrapper, *host]).run().ok()
-
-
-@pytest.fixture(scope="module")
-def site(session: Session) -> Iterator[Site]:
-    require_root()
-    with internet(session.make_workdir()) as made:
-        yield made
 
 
 def on_a_sites_host(

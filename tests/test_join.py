@@ -9,19 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, Session, User, namespace_inode, namespaces, require_root, require_tool
+from harness import (
+    FILES,
+    Python,
+    Session,
+    User,
+    namespace_inode,
+    namespaces,
+    require_root,
+    require_tool,
+)
 
 REPORT = (
     "import os; print(*(os.stat('/proc/self/ns/' + n).st_ino for n in os.environ['N'].split()))"
 )
-FILES = {"mount": "mnt"}
-
-
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
 
 
 @contextlib.contextmanager
@@ -46,12 +47,12 @@ def home(user: User, *options: str, within: str = "") -> Iterator[int]:
 
 def paths(pid: int, names: Sequence[str]) -> str:
     """A list that joins these namespaces of a process."""
-    return ",".join(f"{name}=/proc/{pid}/ns/{FILES.get(name, name)}" for name in names)
+    return ",".join(f"{name}=/proc/{pid}/ns/{FILES[name]}" for name in names)
 
 
 def inodes(python: Python, listing: str, names: Sequence[str], **options: bool) -> list[int]:
     """What the program says that it is in."""
-    files = " ".join(FILES.get(name, name) for name in names)
+    files = " ".join(FILES[name] for name in names)
     return list(
         map(int, python.run(REPORT, unshare=listing, env={"N": files}, **options).ok().split())
     )
@@ -64,7 +65,7 @@ OPTIONS = ["-U", "--map-root-user", "-n", "-m", "-u", "-i", "-C", "-T"]
 def test_all_of_one_s_own(either: Python) -> None:
     with home(either.user, *OPTIONS) as pid:
         names = ALL[:-1]  # unshare -T is for the children to come, and there is none here
-        own = [namespace_inode(pid, FILES.get(name, name)) for name in names]
+        own = [namespace_inode(pid, FILES[name]) for name in names]
         assert inodes(either, paths(pid, names), names) == own
         done = either.run("import unshare_boot as u; print(u.active())", unshare=paths(pid, names))
         assert done.ok() == f"{tuple(names)}\n"
@@ -74,7 +75,7 @@ def test_the_order_is_ours(newest: Python) -> None:
     """Whatever the order in the list, user comes first for somebody who needs its rights."""
     with home(newest.user, *OPTIONS) as pid:
         names = ["uts", "mount", "net", "user"]
-        own = [namespace_inode(pid, FILES.get(name, name)) for name in names]
+        own = [namespace_inode(pid, FILES[name]) for name in names]
         assert inodes(newest, paths(pid, names), names) == own
 
 
@@ -82,7 +83,7 @@ def test_each_alone(newest: Python) -> None:
     with home(newest.user, *OPTIONS) as pid:
         for name in ALL[1:-1]:
             names = ["user", name]
-            own = [namespace_inode(pid, FILES.get(each, each)) for each in names]
+            own = [namespace_inode(pid, FILES[each]) for each in names]
             assert inodes(newest, paths(pid, names), names) == own
 
 
@@ -125,7 +126,7 @@ def test_root_joins_what_a_user_made(newest: Python) -> None:
     require_root()
     with home(newest.user, *OPTIONS) as pid:
         names = ALL[:-1]
-        own = [namespace_inode(pid, FILES.get(name, name)) for name in names]
+        own = [namespace_inode(pid, FILES[name]) for name in names]
         assert inodes(newest, paths(pid, names), names, as_root=True) == own
         # The user's namespace has no id for root: without one it could not even make a file.
         code = "import os; print(os.getresuid(), os.getresgid())"

@@ -13,13 +13,6 @@ from harness import Python, User, own_shared_mounts, require_tool
 READ = "import sys; sys.stdout.write(open(sys.argv[1]).read())"
 
 
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
-
-
 @pytest.fixture
 def tree(workdir: Path, user: User) -> Path:
     """A directory with files in it, all of the user's."""

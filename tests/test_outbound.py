@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, Session, require_root, require_tool
+from harness import Finished, Python, Session, members, namespace_inode, require_tool
+from harness.client import CLIENT
 from harness.internet import (
     ECHO_PORT,
     NAME,
@@ -24,60 +25,15 @@ from harness.internet import (
     SITE,
     STUB,
     Site,
-    internet,
-    members,
 )
 from harness.visitor import Visitor, said
 
 DRIVERS = ("pasta", "slirp4netns")
 
-CLIENT = r'''
-import os, socket, sys, threading
 
-def exchange(address, port):
-    """A megabyte each way; returns the address that the server sees.
-
-    The client speaks first and does not half-close, which the pasta of 2023 asks for.
-    """
-    data = os.urandom(1 << 20)
-    with socket.create_connection((address, port), 30) as connection:
-        stream = connection.makefile("rb")
-        sender = threading.Thread(target=connection.sendall, args=(data,))
-        sender.start()
-        seen = stream.readline().decode().strip()
-        assert stream.read(len(data)) == data
-        sender.join()
-    return seen
-
-def datagrams(address, port, count=1024, patience=30):
-    "A megabyte each way, by default."
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(patience)
-        client.connect((address, port))
-        for _ in range(count):
-            data = os.urandom(1024)
-            client.send(data)
-            assert client.recv(2048) == data
-
-def reaches(address, port, patience=5):
-    "Whether there is somebody, by TCP or by UDP."
-    try:
-        with socket.create_connection((address, port), patience) as connection:
-            return bool(connection.recv(1))
-    except OSError:
-        pass
-    try:
-        datagrams_patience = min(patience, 0.5)
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        with socket.socket(family, socket.SOCK_DGRAM) as client:
-            client.settimeout(datagrams_patience)
-            client.connect((address, port))
-            client.send(b"x")
-            return bool(client.recv(1))
-    except OSError:
-        return False
-'''
+def in_network_of(pid: int) -> set[int]:
+    """The processes in the same network namespace as another, which is one of them."""
+    return members(namespace_inode(pid, "net"), "net")
 
 
 def wait_for(pid: int) -> None:
@@ -86,15 +42,6 @@ def wait_for(pid: int) -> None:
         descriptor = os.pidfd_open(pid)
         assert select.select([descriptor], [], [], 30)[0]
         os.close(descriptor)
-
-
-@pytest.fixture(scope="module")
-def site(session: Session) -> Iterator[Site]:
-    require_root()
-    for tool in ("ip", "nsenter", "unshare", "setpriv", "mount"):
-        require_tool(tool)
-    with internet(session.make_workdir()) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -448,7 +395,7 @@ for pid in map(int, sys.stdin.readline().split()):
     with visitor.popen(code, unshare, as_root=as_root) as child:
         assert child.stdin and child.stdout
         said(child, "ready\n")
-        helpers = {*visitor.site.others(), *members(child.pid)} - {child.pid}
+        helpers = {*visitor.site.others(), *in_network_of(child.pid)} - {child.pid}
         child.stdin.write(" ".join(map(str, helpers)) + "\n")
         child.stdin.flush()
         lines = [line.split() for line in child.stdout]
@@ -462,7 +409,7 @@ def test_nothing_is_left_of_the_relay(visitor: Visitor, driver: str, victim: str
     with visitor.hold(f"user,net={driver},publish=7202:81/udp") as child:
         (relay,) = (
             pid
-            for pid in members(child.pid)
+            for pid in in_network_of(child.pid)
             if Path(f"/proc/{pid}/comm").read_text() == "unshare-udp\n"
         )
         killed = relay if victim == "unshare-udp" else helpers(visitor.site)["watcher"]
@@ -470,7 +417,7 @@ def test_nothing_is_left_of_the_relay(visitor: Visitor, driver: str, victim: str
         wait_for(relay)
         assert visitor.site.wait_until_left() == []
     with visitor.hold(f"user,net={driver},publish=7202:81/udp") as child:
-        (relay,) = (pid for pid in members(child.pid) if pid != child.pid)
+        (relay,) = (pid for pid in in_network_of(child.pid) if pid != child.pid)
         child.kill()
         wait_for(relay)
 
@@ -706,11 +653,11 @@ def test_fifty_starts_leave_nothing(
     argv = visitor.site.enter_as(user.uid, user.gid, "sh", "-c", command)
     session.give(workdir)
     env = {"HOME": str(user.home), "XDG_RUNTIME_DIR": str(workdir)}
-    before = set(members(visitor.site.holder))
+    before = in_network_of(visitor.site.holder)
     done = visitor.python.root.run(argv, env=env, cwd=user.home, timeout=300)
     assert done.ok() == 50 * "user code\n"
     assert visitor.site.wait_until_left() == []
-    assert set(members(visitor.site.holder)) == before
+    assert in_network_of(visitor.site.holder) == before
     assert list(workdir.iterdir()) == []
 
 

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,16 @@ from typing import Any
 import psutil
 import pytest
 
-from harness import Python, User, lasting_inode, namespace_inode, require_root, require_tool
+from harness import (
+    Python,
+    User,
+    lasting_inode,
+    members,
+    namespace_inode,
+    require_root,
+    require_tool,
+    until,
+)
 
 HERE = Path(__file__).resolve().parent
 SECONDS = 30  # until a test gives up waiting for something to happen
@@ -64,14 +73,6 @@ daemon()
 """
 
 
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a state that the kernel shows, but no longer than SECONDS."""
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
-
-
 def inside(supervisor: int) -> tuple[int, int]:
     """The process ids of init and of the program, out here."""
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
@@ -88,17 +89,6 @@ def proc_status(pid: int, name: str) -> str:
 def takes(pid: int, number: int) -> bool:
     """Whether a signal does not wait any more for a process that blocks it."""
     return not int(proc_status(pid, "ShdPnd"), 16) >> (number - 1) & 1
-
-
-def members(inode: int) -> set[int]:
-    """The processes that live in a PID namespace."""
-    found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                if namespace_inode(name, "pid") == inode:
-                    found.add(int(name))
-    return found
 
 
 def with_argument(text: str) -> list[int]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
 import pytest
 
-from harness import Python, User, lasting_inode, namespace_inode, require_tool
-from harness.require import SEARCH_PATH
-
-SECONDS = 30
-PROMPT = "shell> "
+from harness import Python, User, lasting_inode, members, until
+from harness.terminal import PROMPT, run, shell, terminal
 
 # Says what signals it gets and what lines it reads.
 PROGRAM = """
@@ -39,56 +34,6 @@ for line in sys.stdin:
 """
 
 
-@contextlib.contextmanager
-def terminal(
-    user: User, argv: list[str], unshare: str | None = None, **variables: str
-) -> Iterator[pexpect.spawn[str]]:
-    """Run a program as the leader of a session on a new pseudo-terminal, with more variables."""
-
-    def become() -> None:
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests run under nohup(1)
-        if os.getuid() != user.uid:
-            os.setgroups([])
-            os.setgid(user.gid)
-            os.setuid(user.uid)
-
-    env = {"PATH": SEARCH_PATH, "HOME": str(user.home), "LANG": "C.UTF-8", "TERM": "dumb"}
-    env.update(variables)
-    if unshare:
-        env["PY_UNSHARE"] = unshare
-    child = pexpect.spawn(
-        argv[0],
-        argv[1:],
-        env=env,
-        cwd=str(user.home),
-        timeout=SECONDS,
-        encoding="utf-8",
-        echo=False,
-        preexec_fn=become,
-    )
-    try:
-        yield child
-    finally:
-        child.close(force=True)
-
-
-@contextlib.contextmanager
-def shell(user: User) -> Iterator[pexpect.spawn[str]]:
-    """An interactive bash, with job control."""
-    bash = require_tool("bash")
-    with terminal(user, [bash, "--norc", "--noprofile", "--noediting", "-i"]) as child:
-        child.sendline(f"PS1='{PROMPT[:3]}''{PROMPT[3:]}'; stty -echo")
-        child.expect_exact(PROMPT)
-        yield child
-
-
-def run(child: pexpect.spawn[str], command: str) -> str:
-    """Run a command to its end; return what came before the prompt."""
-    child.sendline(command)
-    child.expect_exact(PROMPT)
-    return str(child.before).replace("\r\n", "\n").strip()
-
-
 @pytest.fixture
 def program(newest: Python, workdir: Path) -> Callable[..., str]:
     """A shell's words to start PROGRAM with handlers for these signals."""
@@ -99,23 +44,6 @@ def program(newest: Python, workdir: Path) -> Callable[..., str]:
         return f"PY_UNSHARE={unshare} {newest.executable} {path} {' '.join(names)}"
 
     return words
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.005)
-
-
-def members(inode: int) -> list[str]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with contextlib.suppress(OSError):
-                if namespace_inode(name, "pid") == inode:
-                    found.append(name)
-    return found
 
 
 def namespace_of_job(leader: int) -> int:

@@ -32,12 +32,14 @@ from __future__ import annotations
 
 from harness.interpreters import Interpreter
 from harness.mounts import own_shared_mounts
-from harness.outer import id_map, lasting_inode, namespace_inode, namespaces
+from harness.outer import FILES, id_map, lasting_inode, members, namespace_inode, namespaces
 from harness.processes import Finished, Python, User
 from harness.require import require_module, require_root, require_tool
 from harness.session import Session
+from harness.waiting import until
 
 __all__ = [
+    "FILES",
     "Finished",
     "Interpreter",
     "Python",
@@ -45,10 +47,12 @@ __all__ = [
     "User",
     "id_map",
     "lasting_inode",
+    "members",
     "namespace_inode",
     "namespaces",
     "own_shared_mounts",
     "require_module",
     "require_root",
     "require_tool",
+    "until",
 ]

@@ -72,7 +72,11 @@ class Site:
 
     def others(self) -> list[int]:
         """The processes that are in the site's network namespace and do not belong there."""
-        return [pid for pid in members(self.holder) if pid not in self.known]
+        # Not at the top: where this file is run as a program there is no such package.
+        from harness.outer import members, namespace_inode
+
+        namespace = namespace_inode(self.holder, "net")
+        return [pid for pid in members(namespace, "net") if pid not in self.known]
 
     def wait_until_left(self, timeout: float = 30) -> list[int]:
         """Wait for all of them to end; returns those that have not."""
@@ -83,17 +87,6 @@ class Site:
                 select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
                 os.close(descriptor)
         return others
-
-
-def members(pid: int | str) -> list[int]:
-    """The processes, zombies not counted, in the same network namespace as another."""
-    namespace = os.readlink(f"/proc/{pid}/ns/net")
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            if os.readlink(f"/proc/{name}/ns/net") == namespace:
-                found.append(int(name))
-    return found
 
 
 @contextlib.contextmanager

@@ -1,4 +1,8 @@
-"""Find every CPython on the machine, and make it reachable for an ordinary user."""
+"""Find every CPython on the machine, and make it reachable for an ordinary user.
+
+`uv python list` finds those on PATH and its own, not pyenv's other versions nor the tool cache of
+a CI service.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from pathlib import Path
 from harness.processes import User
 from harness.require import SEARCH_PATH
 
+NAMED = "UNSHARE_BOOT_TEST_PYTHONS"
 OLDEST = (3, 9)
 
 _PROBE = """
@@ -58,12 +63,12 @@ def find() -> list[Interpreter]:
     Raises:
         Unusable: something named in UNSHARE_BOOT_TEST_PYTHONS cannot be used.
     """
-    named = os.environ.get("UNSHARE_BOOT_TEST_PYTHONS")
+    named = os.environ.get(NAMED)
     if named:
         try:
             return _one_each(probe(Path(name)) for name in named.split(os.pathsep) if name)
         except Unusable as error:
-            raise Unusable(f"UNSHARE_BOOT_TEST_PYTHONS: {error}") from error
+            raise Unusable(f"{NAMED}: {error}") from error
     return _one_each(_usable(_candidates()))
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import deque
 from pathlib import Path
+
+from unshare_boot.namespaces import NAMESPACES
+
+# What the language calls a namespace -> its name in /proc/PID/ns.
+FILES = {name: row.file for name, row in NAMESPACES.items()}
 
 _kept: deque[int] = deque()
 
@@ -17,6 +23,21 @@ def namespace_inode(pid: int | str, kind: str) -> int:
         kind: a name in /proc/PID/ns, such as "net" or "mnt".
     """
     return os.stat(f"/proc/{pid}/ns/{kind}").st_ino
+
+
+def members(inode: int, kind: str = "pid") -> set[int]:
+    """The processes in a namespace; what is a zombie is in none but its PID namespace.
+
+    Args:
+        inode: of namespace_inode().
+        kind: a name in /proc/PID/ns.
+    """
+    found = set()
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):  # it has ended
+            if namespace_inode(name, kind) == inode:
+                found.add(int(name))
+    return found
 
 
 def lasting_inode(pid: int | str, kind: str) -> int:

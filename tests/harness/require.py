@@ -12,6 +12,8 @@ import pytest
 # An ordinary user's PATH often lacks the directories of ip(8) and setcap(8).
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
+NEEDS_ROOT = "needs root"
+
 
 def require_tool(name: str) -> str:
     """The path of a program; without it the test is skipped, or fails where CI is set."""
@@ -24,7 +26,7 @@ def require_tool(name: str) -> str:
 def require_root() -> None:
     """Skip a test that only root can run; where CI is set, the suite has to run as root."""
     if os.getuid() != 0:
-        _lacking("needs root")
+        _lacking(NEEDS_ROOT)
 
 
 def require_module(name: str) -> None:

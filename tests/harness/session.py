@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import itertools
 import os
 import shutil
@@ -12,6 +11,9 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
+from filelock import FileLock
 
 from harness import interpreters
 from harness.interpreters import Interpreter, Unusable
@@ -86,13 +88,18 @@ class Session:
     root: User
 
     @classmethod
-    def start(cls) -> Session:
+    def start(cls, every: bool = True) -> Session:
         """Find the interpreters and make the directory.
+
+        Args:
+            every: test all that are found or named, not only the oldest and the newest.
 
         Raises:
             Unusable: an environment variable asks for what is not available here.
         """
         found = tuple(interpreters.find())
+        if not every and not os.environ.get(interpreters.NAMED):
+            found = tuple(dict.fromkeys((found[0], found[-1])))
         uid, gid = os.getuid(), os.getgid()
         if uid == 0:
             uid = gid = int(os.environ.get("UNSHARE_BOOT_TEST_UID", "54321"))
@@ -180,6 +187,15 @@ class Session:
         self.uv("venv", "--python", self.base(interpreter), *options, directory)
         return directory / "bin" / "python"
 
+    def readable_interpreter(self) -> Path:
+        """The newest interpreter that our user can look at wholly, which virtualenv does."""
+        code = "import os, sysconfig; os.listdir(sysconfig.get_config_var('LIBDIR'))"
+        known = [self.base(interpreter) for interpreter in reversed(self.found)]
+        for executable in [*known, Path("/usr/bin/python3")]:
+            if executable.exists() and self.user.run([executable, "-c", code]).status == 0:
+                return executable
+        pytest.skip("every interpreter is below a directory that is not everybody's")
+
     def uv(self, *arguments: Argument) -> str:
         """Run uv with the package index of the suite's own environment; returns its output."""
         return self.tool([interpreters.tool("uv"), *arguments])
@@ -239,8 +255,7 @@ class Session:
         """
         done = self.directory / f".{name}.done"
         failed = self.directory / f".{name}.failed"
-        with open(self.directory / f".{name}.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with FileLock(self.directory / f".{name}.lock"):
             if failed.exists():
                 raise RuntimeError(f"{name} could not be made: {failed.read_text()}")
             if done.exists():

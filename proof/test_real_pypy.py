@@ -12,17 +12,17 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_idmap import Machine
-from test_outbound import CLIENT
 
-from harness import Python, Session, namespace_inode, require_root, require_tool
+from harness import FILES, Python, Session, namespace_inode, require_root, require_tool, until
+from harness.client import CLIENT
 from harness.internet import ECHO_PORT, SERVER, SITE, internet
 from harness.interpreters import probe
+from harness.machine import Machine
 from harness.processes import Argument
 from harness.session import Variant
 from harness.visitor import Visitor
-from proof.plugin import Tally, Watch
-from proof.programs import DEADLINE, FILES, WHERE, kinds_of, until
+from proof.conftest import Tally, Watch
+from proof.programs import DEADLINE, WHERE, kinds_of
 
 # What a program sees of what each item does.
 SEEN = f"""

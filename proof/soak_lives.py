@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,14 +46,6 @@ class Has:
         if now.descriptors > self.descriptors:
             found.append(f"{name}: {now.descriptors} descriptors, after {self.descriptors}")
         return found, f"{now.memory - self.memory:+} KiB"
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    """Wait for a state that the kernel shows."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.002)
 
 
 def pending(pid: int) -> int:

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from harness import Python, Session
-from proof.plugin import Tally, Watch
-from proof.programs import DEADLINE, WHERE, Running, equipped, running, until
+from harness import Python, Session, until
+from proof.conftest import Tally, Watch
+from proof.programs import DEADLINE, WHERE, Running, equipped, running
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 
 # A worker that is busy for a moment leaves the next request to another.

@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness import FILES
 from proof import stage as seen_of
 from proof.grammar import NAMESPACES, Meaning
 from proof.stage import DIRECTORIES, GRANTED, Stage
 from proof.tree import Absent, Merged, Mount, Node, Place, View
 
-FILES = {name: "mnt" if name == "mount" else name for name in NAMESPACES}
 ORDER = ("net", "uts", "ipc", "cgroup", "time", "pid", "mount")  # of joining
 WHOLE = 2 ** (int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1) - 1
 MAX_ID = 2**32 - 2

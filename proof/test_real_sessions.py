@@ -12,13 +12,13 @@ from typing import Any
 
 import pexpect
 import pytest
-from test_pid_terminal import terminal
 
-from harness import Python, Session, namespace_inode, require_tool
+from harness import Python, Session, namespace_inode, require_tool, until
 from harness.processes import Argument
 from harness.session import default
-from proof.plugin import Tally, Watch
-from proof.programs import DEADLINE, WHERE, equipped, running, until
+from harness.terminal import terminal
+from proof.conftest import Tally, Watch
+from proof.programs import DEADLINE, WHERE, equipped, running
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 
 

@@ -19,14 +19,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, Session, require_root, require_tool
-from harness.internet import Site, internet
+from harness import Python, Session, require_root, require_tool, until
+from harness.internet import Site
 from harness.require import SEARCH_PATH
 from harness.session import PROJECT, default, variants
 from proof import ground
+from proof.conftest import Tally, Watch
 from proof.ground import MemoryGroup
-from proof.plugin import Tally, Watch
-from proof.soak_lives import CLIENTS, ECHO, LISTENER, SUCCESSION, Has, pending, until
+from proof.soak_lives import CLIENTS, ECHO, LISTENER, SUCCESSION, Has, pending
 
 HERE = Path(__file__).parent
 CLOCKS = HERE / "soak_clocks.py"
@@ -34,16 +34,6 @@ DAY = 86400
 STARTS_A_THREAD = (
     "import threading; threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
 )
-
-
-@pytest.fixture(scope="module")
-def site(session: Session) -> Iterator[Site]:
-    """Where programs start that want a way out."""
-    require_root()
-    for tool in ("ip", "nsenter", "unshare", "mount", "pasta", "slirp4netns", "newuidmap"):
-        require_tool(tool)
-    with internet(session.make_workdir()) as made:
-        yield made
 
 
 @pytest.fixture

@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pytest
-from conftest import SESSION
 
 from harness import Interpreter, Session, namespaces
+from harness.plugin import SESSION
 from harness.session import PROJECT
 from proof import cpython
+from proof.conftest import Tally, Watch
 from proof.cpython import Result, Row
-from proof.plugin import Tally, Watch
 
 LISTS = ("user=current,net", "user,net,mount", "user,pid")
 ATTEMPTS = 3  # at tests whose outcomes differ, before they count

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from harness.lists import same, unparse
 from proof.chance import examples
+from proof.conftest import Tally
 from proof.grammar import FORMS, NAMESPACES, items
 from proof.judge import check_refusal, judge
 from proof.lists import (
@@ -33,7 +34,6 @@ from proof.lists import (
     right_items,
     right_lists,
 )
-from proof.plugin import Tally
 from unshare_boot import UnshareError
 from unshare_boot.language import ITEMS as ROWS
 from unshare_boot.language import parse

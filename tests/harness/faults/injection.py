@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import Finished, require_tool
-from proof.errnos import INFALLIBLE, errnos
-from proof.starts import OVER, Setting
+from harness.faults.errnos import INFALLIBLE, errnos
+from harness.faults.starts import OVER, Setting
+from harness.session import PROJECT
 
 SIGNALS = ("SIGKILL", "SIGTERM", "SIGINT")
-PROGRAMS = Path(__file__).parent.parent / "programs"
+PROGRAMS = PROJECT / "tests" / "programs"
 
 _CALL = re.compile(r"(\w+)\((.*)\) += (\S+)")
 _BIRTHS = ("clone", "clone3", "fork", "vfork")

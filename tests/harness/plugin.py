@@ -1,21 +1,35 @@
-"""The fixtures; harness/__init__.py shows how a test looks."""
+"""The fixtures of tests/ and proof/; harness/__init__.py shows how a test looks."""
 
 from __future__ import annotations
 
 import pickle
 import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import Python, Session, User
+from harness import Python, Session, User, require_root, require_tool
+from harness.internet import Site, internet
 from harness.interpreters import Unusable
+from harness.require import NEEDS_ROOT
 from harness.session import Variant, default, variants
+from harness.watch import Watch
 
-pytest_plugins = ["proof.plugin"]
+MOST_REASONS = 4  # in the line that says what was skipped
 
 SESSION = pytest.StashKey[Session]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--all-pythons",
+        action="store_true",
+        help="test every interpreter that is found, not only the oldest and the newest",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -27,9 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
     # A worker of pytest-xdist is told by the process that started it; all others begin themselves.
     told = getattr(config, "workerinput", {}).get("unshare_boot_session")
     try:
-        config.stash[SESSION] = pickle.loads(told) if told else Session.start()
+        config.stash[SESSION] = pickle.loads(told) if told else _start(config)
     except Unusable as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _start(config: pytest.Config) -> Session:
+    return Session.start(every=config.getoption("--all-pythons"))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -60,6 +78,20 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             "seccomp profile",
             returncode=1,
         )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for all that was skipped, and how to run it."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports]
+    counts = Counter(reasons)
+    root = counts.pop(NEEDS_ROOT, 0)
+    said = [f"{root} need root: sudo {sys.executable} -m pytest"] if root else []
+    said += [f"{count} {reason}" for reason, count in counts.most_common(MOST_REASONS)]
+    other = len(reasons) - root - sum(count for _, count in counts.most_common(MOST_REASONS))
+    said += [f"{other} for other reasons: -rs shows them"] if other else []
+    if said:
+        terminalreporter.line(f"skipped: {'; '.join(said)}")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -95,6 +127,13 @@ def oldest(session: Session) -> Python:
     return session.python(default(session.found)[0])
 
 
+@pytest.fixture(params=["oldest", "newest"])
+def either(request: pytest.FixtureRequest) -> Python:
+    """The oldest and the newest interpreter found, one after the other."""
+    python: Python = request.getfixturevalue(request.param)
+    return python
+
+
 @pytest.fixture
 def fresh_python(python: Python, session: Session, workdir: Path) -> Python:
     """Like `python`, in an environment of the test's own, which it may break."""
@@ -111,3 +150,22 @@ def user(session: Session) -> User:
 def workdir(session: Session) -> Path:
     """An empty directory that the ordinary user owns and everybody can enter."""
     return session.make_workdir()
+
+
+@pytest.fixture(scope="module")
+def site(session: Session) -> Iterator[Site]:
+    """A place with a way out to a server that is far away, in namespaces of the test's own."""
+    require_root()
+    for tool in ("ip", "nsenter", "unshare", "setpriv", "mount"):
+        require_tool(tool)
+    with internet(session.make_workdir()) as made:
+        yield made
+
+
+@pytest.fixture
+def watch(session: Session) -> Iterator[Watch]:
+    """Tells what the test's processes have left, which must be nothing."""
+    found = Watch(session.directory)
+    yield found
+    left = found.left()
+    assert not left, "\n".join(left)

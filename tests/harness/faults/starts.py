@@ -12,12 +12,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from harness import Finished, Python, Session, require_root, require_tool
+from harness.faults.facts import CALLS, PROGRAM, differing, facts, near, tell
 from harness.internet import internet
 from harness.processes import Argument
-from proof.facts import CALLS, PROGRAM, differing, facts, near, tell
 
 # The hook is over when site.py gets to this file, which comes after ours.
 LATER = "zzz_after_the_hook.pth"
@@ -135,6 +133,13 @@ STARTS = [
         "user net mnt",
         U,
         place="site",
+    ),
+    Start(
+        "gate",
+        "user,net=gate,allow=server.example.test:80,record=told",
+        "user net",
+        f"{U} interfaces",
+        place="gate",
     ),
     Start(
         "root-net",
@@ -288,7 +293,7 @@ class Judge:
         differ = differing(found, like)
         if streams:
             differ.discard("descriptors")
-        if self.start.place == "site":  # whose interface goes when the driver does
+        if self.start.place in ("site", "gate"):  # whose interface goes when the helper does
             differ.discard("interfaces")
         if differ:
             some = {name: (found.get(name), like.get(name)) for name in differ}
@@ -413,10 +418,3 @@ def _held(python: Python) -> Iterator[int]:
         assert child.stdin and child.stdout and child.stdout.readline() == "ready\n"
         (inner,) = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
         yield int(inner)
-
-
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python

@@ -12,18 +12,17 @@ import json
 import os
 import signal
 import socket
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import pytest
 
-from harness import Python, Session, namespace_inode
+from harness import FILES, Python, Session, namespace_inode, until
 from harness.processes import Argument
 from harness.session import Variant, default
-from proof.plugin import Tally, Watch
+from proof.conftest import Tally, Watch
 
 REQUIREMENTS = [
     "celery",
@@ -41,8 +40,6 @@ REQUIREMENTS = [
 ]
 
 DEADLINE = 90.0  # seconds, for what is a matter of one or two on a machine that is not busy
-
-FILES = {"user": "user", "net": "net", "mount": "mnt", "pid": "pid", "uts": "uts", "ipc": "ipc"}
 
 
 def kinds_of(unshare: str) -> list[str]:
@@ -125,23 +122,6 @@ def _equip(session: Session, variant: Variant) -> Python | None:
     if lacking.exists():
         return None
     return dataclasses.replace(session.python(variant), venv=directory)
-
-
-def until(condition: Callable[[], Any], what: str, log: Path | None = None) -> Any:
-    """Wait until a condition is true, and return what it gave.
-
-    Args:
-        condition: called again and again.
-        what: what is waited for, to say so when it does not come.
-        log: a file to show then.
-    """
-    end = time.monotonic() + DEADLINE
-    while not (found := condition()):
-        if time.monotonic() > end:
-            said = log.read_text(errors="replace") if log and log.exists() else ""
-            raise AssertionError(f"waited in vain for {what}\n{said}")
-        time.sleep(0.02)
-    return found
 
 
 def _two(path: Path) -> list[str]:

@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 import pytest
 from hypothesis import strategies as st
 
-from harness import Python, Session
+from harness import FILES, Python, Session
 from harness.session import default, variants
 from proof import stage as seen_of
 from proof.chance import examples
+from proof.conftest import Tally, Watch
 from proof.grammar import NAMESPACES, understand
 from proof.lists import escaped
-from proof.model import FILES, Held, Refused, Seen, World, look, predict
-from proof.plugin import Tally, Watch
+from proof.model import Held, Refused, Seen, World, look, predict
 from proof.stage import ODD, stage_of
 
 CI_LISTS = 75  # on each of two interpreters
@@ -358,7 +358,7 @@ def check_hostname(world: World, pid: int, name: str) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "name" in metafunc.fixturenames:
-        from conftest import SESSION
+        from harness.plugin import SESSION
 
         found = metafunc.config.stash[SESSION].found
         ends = [default(found)[0], default(found)[-1]]

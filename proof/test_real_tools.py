@@ -12,7 +12,7 @@ import pytest
 
 from harness import Python, Session, namespace_inode, require_root
 from harness.session import default
-from proof.plugin import Tally, Watch
+from proof.conftest import Tally, Watch
 from proof.programs import DEADLINE, WHERE, equipped, free_port, kinds_of
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 

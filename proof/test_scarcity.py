@@ -14,11 +14,9 @@ from pathlib import Path
 import pytest
 
 from harness import Python, Session, require_root, require_tool
+from harness.faults.starts import STARTS, Judge, Setting, Start, prepared
 from harness.processes import Argument
-from proof.plugin import Tally, Watch
-from proof.starts import STARTS, Judge, Setting, Start, either, prepared
-
-__all__ = ["either"]
+from proof.conftest import Tally, Watch
 
 # Where a driver makes a network each time, one case takes half a second.
 MANY = [start for start in STARTS if start.place != "site"]

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from harness import Python, namespaces, require_module
+from harness import FILES, Python, namespaces, require_module
 from harness.session import PROJECT
 from proof.chance import examples
+from proof.conftest import Tally, Watch
 from proof.grammar import FORMS, NAMESPACES, Meaning, Wrong, understand
 from proof.judge import check_refusal, good_to_print
 from proof.lists import SAMPLES, disturbed, heaps, right_lists
-from proof.plugin import Tally, Watch
 
 CI_RUNS, FULL_RUNS = 30_000, 1_000_000
 CI_STARTS, FULL_STARTS = 200, 4_000
@@ -101,7 +101,6 @@ print(json.dumps([
     "PY_UNSHARE" in os.environ,
 ]))
 """
-FILES = {"mount": "mnt"}
 
 _texts = st.one_of(
     right_lists(),
@@ -132,13 +131,6 @@ others = {
 }
 
 
-@pytest.fixture(params=["oldest", "newest"])
-def either(request: pytest.FixtureRequest) -> Python:
-    """The oldest and the newest interpreter."""
-    python: Python = request.getfixturevalue(request.param)
-    return python
-
-
 def start(python: Python, variables: dict[str, bytes], locale: str, watch: Watch) -> Any:
     """Start it; the status, what the program saw, whether it still has the list, and the rest."""
     env = {name: os.fsdecode(value) for name, value in variables.items()}
@@ -154,7 +146,7 @@ def start(python: Python, variables: dict[str, bytes], locale: str, watch: Watch
 
 def held(meaning: Meaning, inodes: dict[str, int], own: dict[str, int]) -> bool:
     """Whether the program is in all the namespaces that a list asks for."""
-    asked = [FILES.get(name, name) for name in NAMESPACES if name in meaning]
+    asked = [FILES[name] for name in NAMESPACES if name in meaning]
     return all(inodes[kind] != own[kind] for kind in asked)
 
 

@@ -72,16 +72,6 @@ class Index:
         return len(re.findall(rf'"GET /{name}/[^"]+\.whl HTTP', self.log.read_text()))
 
 
-def own_interpreter(session: Session) -> Path:
-    """The newest interpreter that our user can look at wholly, which virtualenv does."""
-    code = "import os, sysconfig; os.listdir(sysconfig.get_config_var('LIBDIR'))"
-    known = [session.base(interpreter) for interpreter in reversed(session.found)]
-    for executable in [*known, Path("/usr/bin/python3")]:
-        if executable.exists() and session.user.run([executable, "-c", code]).status == 0:
-            return executable
-    pytest.skip("every interpreter is below a directory that is not everybody's")
-
-
 @pytest.fixture(scope="session")
 def tools(session: Session) -> Path:
     """The directory of the commands tox, nox and pip; unshare-boot is there as well."""
@@ -89,7 +79,7 @@ def tools(session: Session) -> Path:
     needs = ["tox", "nox", "pip"]
 
     def make() -> None:
-        session.uv("venv", "--python", own_interpreter(session), directory)
+        session.uv("venv", "--python", session.readable_interpreter(), directory)
         executable = directory / "bin" / "python"
         session.uv("pip", "install", "--python", executable, *needs)
         session.uv("pip", "install", "--python", executable, "--no-index", session.wheel("pth"))

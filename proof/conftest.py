@@ -1,10 +1,8 @@
-"""The marker, the option, and the figures of the proof; loaded by tests/conftest.py."""
+"""The option and the figures of the proof; the fixtures are those of harness.plugin, and more."""
 
 from __future__ import annotations
 
 import os
-import time
-import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +10,14 @@ from typing import Any
 
 import pytest
 
+from harness import Session
+from harness.watch import Watch
+
+__all__ = ["Tally", "Watch"]
+
 HERE = Path(__file__).parent
 KEY = "unshare_boot_proof"
-WORD = "UNSHARE_BOOT_PROOF"
-PATIENCE = 20.0  # seconds for processes that are ending to be gone
+HANGS = 900  # seconds, for a test in the size for CI
 
 
 # A test that was skipped, or has failed already, need not have tried anything.
@@ -52,68 +54,18 @@ class Tally:
         self.notes.update(other.notes)
 
 
-class Watch:
-    """Knows what belongs to one test, and what of it is still there.
-
-    Processes are told by a word in the environment that they were started with, which is in the
-    memory of their children, too: nobody gets rid of it without an execve(2).
-    """
-
-    def __init__(self) -> None:
-        self._word = f"{WORD}={uuid.uuid4()}"
-        self._mounts = Path("/proc/self/mountinfo").read_text()
-
-    @property
-    def env(self) -> dict[str, str]:
-        """The environment to start processes with, for them to be recognised."""
-        name, _, value = self._word.partition("=")
-        return {name: value}
-
-    def processes(self) -> list[int]:
-        """Those that live, a zombie not included, which has no environment any more."""
-        found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if self._word.encode() in path.read_bytes().split(b"\0"):
-                    found.append(int(path.parent.name))
-            except OSError:  # it has ended, or is somebody else's
-                continue
-        return found
-
-    def left(self) -> list[str]:
-        """What is there, once what is ending has had the time to end."""
-        end = time.monotonic() + PATIENCE
-        while (pids := self.processes()) and time.monotonic() < end:
-            time.sleep(0.02)
-        found = [f"process {pid}: {_status(pid)}" for pid in pids]
-        now = Path("/proc/self/mountinfo").read_text()
-        if now != self._mounts:
-            new = set(now.splitlines()) ^ set(self._mounts.splitlines())
-            found += [f"mount {line}" for line in sorted(new)]
-        return found
-
-
-def _status(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace").replace("\0", " ")
-    except OSError as error:
-        return str(error)
-
-
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--full", action="store_true", help="run the proof in full, not in the size for CI"
     )
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "proof: what is in tests/proof; see --full")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A bound for each test, after which it shows where it hangs; in full there is none."""
+    seconds = 0 if config.getoption("--full") else HANGS
     for item in items:
-        if HERE in item.path.parents:
-            item.add_marker("proof")
+        if HERE in item.path.parents and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(seconds))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -143,9 +95,9 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
 
 
 @pytest.fixture
-def watch(tally: Tally) -> Iterator[Watch]:
+def watch(tally: Tally, session: Session) -> Iterator[Watch]:
     """Looks for what the test's processes have left."""
-    found = Watch()
+    found = Watch(session.directory)
     yield found
     tally.left += found.left()
 

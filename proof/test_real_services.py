@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from harness import Finished, Python, Session, namespace_inode, require_root, require_tool
+from harness import Finished, Python, Session, namespace_inode, require_root, require_tool, until
 from harness.processes import Argument
-from proof.plugin import Tally, Watch
-from proof.programs import CLIENT, DEADLINE, WHERE, equipped, kinds_of, running, until
+from proof.conftest import Tally, Watch
+from proof.programs import CLIENT, DEADLINE, WHERE, equipped, kinds_of, running
 from proof.programs import pytest_generate_tests as pytest_generate_tests
 
 APP = f"""

@@ -39,7 +39,12 @@ names = "user net mnt uts ipc cgroup time time_for_children pid pid_for_children
 status = dict(line.split(":\t", 1) for line in read("/proc/thread-self/status").splitlines()
               if ":\t" in line)
 wanted = "Groups Threads SigBlk SigIgn SigCgt CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs"
-mounts = [line.split(" - ") for line in read("/proc/self/mountinfo").splitlines()]
+here = link("/proc/self/cwd")
+places = "/", "/proc", "/sys", "/sys/fs/cgroup", "/etc/resolv.conf", "/run", "/tmp"
+def ours(line):  # what this start may have mounted; the rest of the machine's mounts come and go
+    place = line.split()[4]
+    return place in places or place.startswith(here)
+mounts = [line.split(" - ") for line in read("/proc/self/mountinfo").splitlines() if ours(line)]
 told = {
     "namespaces": {name: link("/proc/self/ns/" + name) for name in names},
     "ids": [os.getresuid(), os.getresgid()],

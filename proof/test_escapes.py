@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import SESSION
 
 from harness import Python, Session, require_root, require_tool
+from harness.plugin import SESSION
 from harness.session import PROJECT, default, variants
+from proof.conftest import Tally, Watch
 from proof.escapes import ATTEMPTS, Attempt
 from proof.escapes.outside import INSIDE, REACHED, REFUSED
-from proof.plugin import Tally, Watch
 
 PAGE = PROJECT / "docs" / "security.md"
 PROOF = Path(__file__).parent

@@ -1,0 +1,5 @@
+"""The fixtures of tests/ and proof/, for both: see harness/__init__.py."""
+
+from __future__ import annotations
+
+pytest_plugins = ["harness.plugin", "harness.faults.trial"]
