@@ -174,6 +174,7 @@ def _serve(command: Sequence[str | Path]) -> Iterator[int]:
 
 
 class _Tcp(socketserver.ThreadingTCPServer):
+    request_queue_size = 1024  # with five, who comes with forty others may wait 20 s
     allow_reuse_address = True
     daemon_threads = True
 
