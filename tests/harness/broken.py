@@ -40,12 +40,13 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "child": ("user,caps=none", {}),
     "procfiles": ("user,caps=none", {}),
     "language.hosts": ("user,net,allow=x.test:1", {}),
+    "rtnetlink": ("user,net,addr=10.0.0.1/8", {}),
     "lifetime": ("user,net=gate", {}),
     "resolv_conf": ("user,net=gate", {}),
     **{
         f"gate.{name}": ("user,net=gate", {})
         for name in (
-            *("__init__", "program", "network", "rtnetlink", "filters", "rules", "helper"),
+            *("__init__", "program", "network", "links", "filters", "rules", "helper"),
             *("served", "loop", "names", "answerer", "decisions", "packets", "tcp", "udp"),
             *("who", "record"),
         )

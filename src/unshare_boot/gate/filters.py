@@ -3,7 +3,7 @@
 import sys
 
 from ..namespaces import refused
-from .rtnetlink import number
+from ..rtnetlink import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,8 +10,9 @@ from errno import EACCES, EAFNOSUPPORT, EOPNOTSUPP
 
 from ..errors import UnshareError
 from ..namespaces import loopback_up, refused, unshare
-from . import rtnetlink as rt
+from ..rtnetlink import RTN_LOCAL
 from .filters import attach, attempts_filter, first_syn_filter
+from .links import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTN_UNICAST, Links
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def make(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> No
         UnshareError: the kernel refuses.
     """
     unshare("net")
-    outer = rt.Netlink()
+    outer = Links()
     try:
         outer.make_veth(OUTER, MAC_B, INNER, MAC_A)
         _set_up_b(outer)
@@ -88,19 +89,19 @@ def make(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> No
         outer.close()
 
 
-def _set_up_b(netlink: rt.Netlink) -> None:
+def _set_up_b(netlink: Links) -> None:
     index = _index(OUTER)
     netlink.set_up(1, loose=True)  # lo, over which a first SYN comes a second time
     netlink.set_up(index, loose=True)
     netlink.add_address(index, GATEWAY4, 32)
-    netlink.add_route(1, (bytes(4), 0), rt.RTN_LOCAL, rt.RT_TABLE_LOCAL)
+    netlink.add_route(1, (bytes(4), 0), RTN_LOCAL, RT_TABLE_LOCAL)
     # In the table local as well, or the answers would find the route above.
-    netlink.add_route(index, (ADDRESS4, 32), rt.RTN_UNICAST, rt.RT_TABLE_LOCAL)
+    netlink.add_route(index, (ADDRESS4, 32), RTN_UNICAST, RT_TABLE_LOCAL)
     netlink.add_neighbour(index, ADDRESS4, MAC_A)
     try:
         netlink.add_address(index, GATEWAY6, 128)
-        netlink.add_route(1, (bytes(16), 0), rt.RTN_LOCAL, rt.RT_TABLE_LOCAL)
-        netlink.add_route(index, (ADDRESS6, 128), rt.RTN_UNICAST, rt.RT_TABLE_LOCAL)
+        netlink.add_route(1, (bytes(16), 0), RTN_LOCAL, RT_TABLE_LOCAL)
+        netlink.add_route(index, (ADDRESS6, 128), RTN_UNICAST, RT_TABLE_LOCAL)
         netlink.add_neighbour(index, ADDRESS6, MAC_A)
     except UnshareError as error:
         if error.errno not in NO_IPV6:
@@ -111,17 +112,17 @@ def _set_up_a(sockets: Sockets) -> None:
     from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
 
     loopback_up()
-    inner = rt.Netlink()
+    inner = Links()
     try:
         index = _index(INNER)
         inner.set_up(index)
         inner.add_address(index, ADDRESS4, 32)
         inner.add_neighbour(index, GATEWAY4, MAC_B)
-        inner.add_route(index, (bytes(4), 0), rt.RTN_UNICAST, rt.RT_TABLE_MAIN, GATEWAY4)
+        inner.add_route(index, (bytes(4), 0), RTN_UNICAST, RT_TABLE_MAIN, GATEWAY4)
         try:
             inner.add_address(index, ADDRESS6, 128)
             inner.add_neighbour(index, GATEWAY6, MAC_B)
-            inner.add_route(index, (bytes(16), 0), rt.RTN_UNICAST, rt.RT_TABLE_MAIN, GATEWAY6)
+            inner.add_route(index, (bytes(16), 0), RTN_UNICAST, RT_TABLE_MAIN, GATEWAY6)
         except UnshareError as error:
             if error.errno not in NO_IPV6:
                 raise

@@ -11,8 +11,8 @@ So connect(2) inside does what it would outside, but for who has the address.
 from errno import ECONNREFUSED, EINPROGRESS, EMFILE, ENETUNREACH, ENFILE
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 
+from ..rtnetlink import number
 from . import packets
-from .rtnetlink import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

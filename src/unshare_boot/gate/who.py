@@ -4,7 +4,7 @@ import os
 import sys
 
 from ..procfiles import status_field
-from .rtnetlink import NLM_F_REQUEST, number
+from ..rtnetlink import NLM_F_REQUEST, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,28 +1,21 @@
-"""rtnetlink(7), as much of it as two network namespaces and a veth(4) pair take."""
+"""A veth(4) pair, its ends, and routes: rtnetlink(7), as much of it as the gate takes."""
 
 import sys
-from errno import ETIMEDOUT
 
-from ..errors import UnshareError
-from ..namespaces import refused
+from ..rtnetlink import (
+    AF_INET,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RT_SCOPE_UNIVERSE,
+    RTA_DST,
+    RTN_LOCAL,
+    Netlink,
+    attribute,
+    family_of,
+    number,
+    wait_until,
+)
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
-
-NLM_F_REQUEST = 0x1  # include/uapi/linux/netlink.h
-NLM_F_ACK = 0x4
-NLM_F_EXCL = 0x200
-NLM_F_CREATE = 0x400
-NLMSG_ERROR = 2
-
-RTM = {  # include/uapi/linux/rtnetlink.h
-    "RTM_NEWLINK": 16,
-    "RTM_NEWADDR": 20,
-    "RTM_NEWROUTE": 24,
-    "RTM_NEWNEIGH": 28,
-}
-RTM_GETLINK = 18
 IFF_UP = 0x1
 IFLA_ADDRESS = 1  # include/uapi/linux/if_link.h
 IFLA_IFNAME = 3
@@ -36,81 +29,23 @@ IFLA_INET_CONF = 1
 VETH_INFO_PEER = 1  # include/uapi/linux/veth.h
 IPV4_DEVCONF_RP_FILTER = 8  # include/uapi/linux/ip.h
 LOOSE = 2  # rp_filter: the source has to be reachable by any interface
-IFA_ADDRESS = 1  # include/uapi/linux/if_addr.h
-IFA_LOCAL = 2
-IFA_F_NODAD = 0x2
-RTA_DST = 1  # include/uapi/linux/rtnetlink.h
-RTA_OIF = 4
+RTA_OIF = 4  # include/uapi/linux/rtnetlink.h
 RTA_GATEWAY = 5
 RT_TABLE_MAIN = 254
 RT_TABLE_LOCAL = 255
 RTPROT_BOOT = 3
-RT_SCOPE_UNIVERSE = 0
 RT_SCOPE_LINK = 253
 RT_SCOPE_HOST = 254
 RTN_UNICAST = 1
-RTN_LOCAL = 2
 RTNH_F_ONLINK = 4
 NDA_DST = 1  # include/uapi/linux/neighbour.h
 NDA_LLADDR = 2
 NUD_PERMANENT = 0x80
-AF_INET = 2
 IF_OPER_UP = 6  # include/uapi/linux/if.h
-PATIENCE = 5  # seconds
 
 
-def number(value: int, size: int) -> bytes:
-    """Return a number as the kernel has it in its structs."""
-    return value.to_bytes(size, sys.byteorder)
-
-
-def attribute(kind: int, value: bytes) -> bytes:
-    """Return a struct rtattr with its value, padded to four bytes."""
-    return number(4 + len(value), 2) + number(kind, 2) + value + bytes(-len(value) % 4)
-
-
-class Netlink:
-    """A netlink socket of the present network namespace; it stays that one's wherever we go."""
-
-    def __init__(self) -> None:
-        from _socket import AF_NETLINK, SOCK_CLOEXEC, SOCK_RAW, socket
-
-        try:
-            self.socket: socket = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0)
-        except OSError as error:
-            raise refused(error, "socket", "AF_NETLINK") from None
-
-    def close(self) -> None:
-        """Close it."""
-        self.socket.close()
-
-    def ask(self, kind: str, body: bytes, flags: int = 0, what: str = "") -> None:
-        """Send a request and wait for the answer.
-
-        Args:
-            kind: of message, a name of `RTM`.
-            body: of it.
-            flags: beside NLM_F_REQUEST and NLM_F_ACK.
-            what: it is for, in an error: ``veth``.
-
-        Raises:
-            UnshareError: the kernel says no.
-        """
-        flags |= NLM_F_REQUEST | NLM_F_ACK
-        header = number(16 + len(body), 4) + number(RTM[kind], 2) + number(flags, 2) + bytes(8)
-        target = f"{kind}, {what}" if what else kind
-        try:
-            self.socket.send(header + body)
-            answer = self.socket.recv(65536)
-        except OSError as error:
-            raise refused(error, "netlink", target) from None
-        failure = -int.from_bytes(answer[16:20], sys.byteorder, signed=True)
-        if int.from_bytes(answer[4:6], sys.byteorder) != NLMSG_ERROR or failure:
-            from errno import EPROTO
-            from os import strerror
-
-            failure = failure or EPROTO
-            raise UnshareError(failure, strerror(failure), "", "netlink", target)
+class Links(Netlink):
+    """What can be done to interfaces, routes and neighbours."""
 
     def make_veth(self, name: str, mac: bytes, peer: str, peer_mac: bytes) -> None:
         """Make a veth(4) pair, both ends here."""
@@ -141,22 +76,10 @@ class Netlink:
         Raises:
             UnshareError: that took longer than `PATIENCE`.
         """
-        from time import monotonic, sleep
-
-        end = monotonic() + PATIENCE
-        while not self._is_up(index):
-            if monotonic() > end:
-                raise UnshareError(ETIMEDOUT, "the interface did not come up", "", "netlink")
-            sleep(0.0005)
+        wait_until(lambda: self._is_up(index), "the interface did not come up")
 
     def _is_up(self, index: int) -> bool:
-        body = link(index)
-        header = number(16 + len(body), 4) + number(RTM_GETLINK, 2) + number(NLM_F_REQUEST, 2)
-        try:
-            self.socket.send(header + bytes(8) + body)
-            answer = self.socket.recv(65536)
-        except OSError as error:
-            raise refused(error, "netlink", "RTM_GETLINK") from None
+        answer = self.exchange("RTM_GETLINK", link(index))
         at = 32  # behind the header and struct ifinfomsg
         while at + 4 <= len(answer):
             length = int.from_bytes(answer[at : at + 2], sys.byteorder)
@@ -170,13 +93,6 @@ class Netlink:
         self.ask(
             "RTM_NEWLINK", link(index) + attribute(IFLA_NET_NS_PID, number(pid, 4)), what="move"
         )
-
-    def add_address(self, index: int, address: bytes, prefix: int) -> None:
-        """Give an interface an address, IPv4 or IPv6, that is usable at once."""
-        body = bytes([family_of(address), prefix, IFA_F_NODAD, RT_SCOPE_UNIVERSE])
-        body += number(index, 4)
-        body += attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, address)
-        self.ask("RTM_NEWADDR", body, NLM_F_CREATE | NLM_F_EXCL)
 
     def add_route(
         self, index: int, to: "tuple[bytes, int]", kind: int, table: int, gateway: bytes = b""
@@ -216,11 +132,6 @@ def link(index: int, up: bool = False) -> bytes:
     """Return a struct ifinfomsg."""
     flags = number(IFF_UP, 4) if up else bytes(4)
     return bytes(4) + number(index, 4) + flags + flags
-
-
-def family_of(address: bytes) -> int:
-    """Return AF_INET or AF_INET6."""
-    return AF_INET if len(address) == 4 else 10
 
 
 WHOLE = True
