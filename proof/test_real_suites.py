@@ -12,11 +12,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from proof.conftest import Tally
 
 from harness import Python, Session
 from harness.processes import Argument
 from harness.session import PROJECT, default
+from proof.conftest import Tally
 
 PAGE = PROJECT / "docs" / "pytest.md"
 
@@ -143,13 +143,14 @@ def both(tested: Python, source: Path, suite: Suite) -> tuple[dict[str, str], di
 
 def test_the_same_tests_pass(tested: Python, source: Path, suite: Suite, tally: Tally) -> None:
     need = listed(suite.release)
-    for attempt in range(ATTEMPTS):
+    steady: set[str] | None = None
+    for _ in range(ATTEMPTS):
         isolated, plain = both(tested, source, suite)
         assert {test: isolated[test] for test in need} == dict.fromkeys(need, "failure")
         assert isolated.keys() == plain.keys()
         others = plain.keys() - need
         different = {test for test in others if isolated[test] != plain[test]}
-        steady = different if attempt == 0 else steady & different
+        steady = different if steady is None else steady & different
         if not steady:
             break
     assert not steady, {test: (isolated[test], plain[test]) for test in steady}
