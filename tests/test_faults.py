@@ -17,7 +17,7 @@ from harness.faults.injection import Call
 from harness.faults.starts import STARTS
 from harness.faults.trial import Trial, tried
 
-THIN = {"net": 1, "seven": 2, "pid": 3, "pasta": 2, "gate": 2}  # of how many calls one is tried
+THIN = {"net": 1, "seven": 2, "pid": 6, "pasta": 4, "gate": 4}  # of how many calls one is tried
 SAMPLE = [start for start in STARTS if start.name in THIN]
 
 
@@ -97,7 +97,7 @@ def test_what_is_recorded_is_the_whole_hook(trial: Trial) -> None:
         assert f"/unshare_boot/{module}.py" in read
 
 
-@pytest.mark.parametrize("start", BOTH, ids=lambda start: start.name)
+@pytest.mark.parametrize("start", BOTH[1:], ids=lambda start: start.name)
 @pytest.mark.parametrize("error", ERRORS)
 def test_what_a_refusal_says(trial: Trial, error: str) -> None:
     """The item that a call was for, its name, and the error."""

@@ -200,18 +200,29 @@ def uv_install_editable(session: Session, executable: Path, source: Path) -> Non
     session.uv("pip", "install", "--python", executable, "-e", source)
 
 
-@pytest.mark.parametrize("which", ["oldest", "newest"])
-@pytest.mark.parametrize(
-    "install",
-    [
-        pip_install,
-        pip_install_editable,
-        pip_install_sdist,
-        pip_install_wheel,
-        uv_install,
-        uv_install_editable,
-    ],
-)
+WAYS = [
+    pip_install,
+    pip_install_editable,
+    pip_install_sdist,
+    pip_install_wheel,
+    uv_install,
+    uv_install_editable,
+]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each way on one interpreter or the other in turns, or on both."""
+    if "install" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--all-pythons")
+        each = [
+            (way, which)
+            for number, way in enumerate(WAYS)
+            for index, which in enumerate(("oldest", "newest"))
+            if every or number % 2 == index
+        ]
+        metafunc.parametrize(("install", "which"), each)
+
+
 def test_every_way_to_install(
     session: Session, workdir: Path, source: Path, install: Install, which: str
 ) -> None:

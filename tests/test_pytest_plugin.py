@@ -66,7 +66,15 @@ def run(tested: Python, workdir: Path, session: Session) -> Run:
     return runner(tested, workdir, session)
 
 
-@pytest.fixture(params=WITH_SUBTESTS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All those versions of pytest with all interpreters, else the newest."""
+    if "run_subtests" in metafunc.fixturenames:
+        every = metafunc.config.getoption("--all-pythons")
+        versions = [*WITH_SUBTESTS] if every else [*WITH_SUBTESTS][-1:]
+        metafunc.parametrize("run_subtests", versions, indirect=True)
+
+
+@pytest.fixture
 def run_subtests(request: pytest.FixtureRequest, workdir: Path, session: Session) -> Run:
     """The same by versions of pytest that know subtests, of themselves or by a plugin."""
     which = "newest" if request.param == "newest" else "oldest"

@@ -28,7 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-pythons",
         action="store_true",
-        help="test every interpreter that is found, not only the oldest and the newest",
+        help="test every interpreter that is found, with both wheels where both work; "
+        "without it the oldest and the newest with the wheel that pip installs",
     )
 
 
@@ -97,7 +98,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     found = metafunc.config.stash[SESSION].found
     if "python" in metafunc.fixturenames:
-        each = variants(found)
+        each = variants(found) if metafunc.config.getoption("--all-pythons") else default(found)
         names = [variant.name for variant in each]
         metafunc.parametrize("python", each, ids=names, indirect=True, scope="session")
 
