@@ -304,6 +304,26 @@ time.sleep(0.3)
     assert done.ok().splitlines() == ["allow=www.example.test:8123", "allow=192.0.2.7:99/udp"]
 
 
+def test_who_tries_a_bare_address(visitor: Visitor, workdir: Path) -> None:
+    """Exactly, among many that try at once and end at once, at ports that are served or not."""
+    visitor.python.user.run(["touch", workdir / "record.jsonl"])
+    code = """
+import subprocess
+child = "import os, socket, sys; host, port = sys.argv[1:]; print(host, port, os.getpid())\\n" \
+    "family = socket.AF_INET6 if ':' in host else socket.AF_INET\\n" \
+    "try: socket.socket(family).connect((host, int(port)))\\nexcept ConnectionRefusedError: pass"
+targets = [(f"192.0.2.{number}", port) for number in range(8) for port in ("99", "443")]
+targets += [(f"2001:db8::{number}", "99") for number in range(1, 5)]
+children = [subprocess.Popen([sys.executable, "-c", child, *target]) for target in targets]
+assert not any(each.wait() for each in children)
+"""
+    unshare = f"user,net,allow=x.test:440-450,record={workdir}/record.jsonl"
+    told = {tuple(line.split()) for line in run(visitor, code, unshare).splitlines()}
+    keys = "address", "port", "inner_pid"
+    found = {tuple(str(each[key]) for key in keys) for each in lines(workdir / "record.jsonl")}
+    assert found == told and len(found) == 20
+
+
 def test_attempts(one: Visitor) -> None:
     code = """
 try_tcp("192.0.2.7", 99)

@@ -20,6 +20,8 @@ KINDS = {  # include/uapi/linux/rtnetlink.h
     "RTM_NEWROUTE": 24,
     "RTM_GETROUTE": 26,
     "RTM_NEWNEIGH": 28,
+    "RTM_NEWRULE": 32,
+    "RTM_DELRULE": 33,
 }
 IFA_ADDRESS = 1  # include/uapi/linux/if_addr.h
 IFA_LOCAL = 2

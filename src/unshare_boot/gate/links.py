@@ -41,6 +41,13 @@ RTNH_F_ONLINK = 4
 NDA_DST = 1  # include/uapi/linux/neighbour.h
 NDA_LLADDR = 2
 NUD_PERMANENT = 0x80
+FRA_IIFNAME = 3  # include/uapi/linux/fib_rules.h
+FRA_PRIORITY = 6
+FRA_IP_PROTO = 22  # Linux 4.17, as is the next
+FRA_DPORT_RANGE = 24
+FR_ACT_TO_TBL = 1
+FR_ACT_BLACKHOLE = 6
+TCP = 6
 IF_OPER_UP = 6  # include/uapi/linux/if.h
 
 
@@ -126,6 +133,49 @@ class Links(Netlink):
         body += number(NUD_PERMANENT, 2) + bytes([0, RTN_UNICAST])
         body += attribute(NDA_DST, address) + attribute(NDA_LLADDR, mac)
         self.ask("RTM_NEWNEIGH", body, NLM_F_CREATE | NLM_F_EXCL)
+
+    def hold_connections(self, interface: str, ports: "list[int]", family: int) -> None:
+        """Drop what comes in by TCP to any other port than these, without an answer.
+
+        That takes rules of the routing, ip-rule(8), before the one for the table local, which is
+        the first one by itself.
+
+        Args:
+            interface: where it comes in.
+            ports: that are served, in ascending order.
+            family: AF_INET or AF_INET6.
+
+        Raises:
+            UnshareError: the kernel has no such rules.
+        """
+        by_tcp = attribute(FRA_IIFNAME, interface.encode() + b"\0")
+        by_tcp += attribute(FRA_IP_PROTO, bytes([TCP]))
+        self._rule("RTM_NEWRULE", family, FR_ACT_TO_TBL, 3)
+        for first, last in ranges(ports):
+            span = attribute(FRA_DPORT_RANGE, number(first, 2) + number(last, 2))
+            self._rule("RTM_NEWRULE", family, FR_ACT_TO_TBL, 1, by_tcp + span)
+        self._rule("RTM_NEWRULE", family, FR_ACT_BLACKHOLE, 2, by_tcp)
+        self._rule("RTM_DELRULE", family, FR_ACT_TO_TBL, 0)
+
+    def _rule(
+        self, kind: str, family: int, action: int, priority: int, selector: bytes = b""
+    ) -> None:
+        """Add or delete a rule that leads to the table local, or drops."""
+        table = RT_TABLE_LOCAL if action == FR_ACT_TO_TBL else 0
+        body = bytes([family, 0, 0, 0, table, 0, 0, action]) + bytes(4)  # struct fib_rule_hdr
+        body += attribute(FRA_PRIORITY, number(priority, 4)) + selector
+        self.ask(kind, body, NLM_F_CREATE if kind == "RTM_NEWRULE" else 0)
+
+
+def ranges(numbers: "list[int]") -> "list[tuple[int, int]]":
+    """Return the first and the last of each run of numbers that follow one another."""
+    found: list[tuple[int, int]] = []
+    for each in numbers:
+        if found and found[-1][1] == each - 1:
+            found[-1] = found[-1][0], each
+        else:
+            found.append((each, each))
+    return found
 
 
 def link(index: int, up: bool = False) -> bytes:

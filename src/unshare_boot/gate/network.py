@@ -6,11 +6,11 @@ moves to. Hardware addresses are fixed and known to both sides, so nobody has to
 """
 
 import os
-from errno import EACCES, EAFNOSUPPORT, EOPNOTSUPP
+from errno import EACCES, EAFNOSUPPORT, EINVAL, EOPNOTSUPP
 
 from ..errors import UnshareError
 from ..namespaces import loopback_up, refused, unshare
-from ..rtnetlink import RTN_LOCAL
+from ..rtnetlink import AF_INET, AF_INET6, RTN_LOCAL
 from .filters import attach, attempts_filter, first_syn_filter
 from .links import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTN_UNICAST, Links
 
@@ -63,13 +63,16 @@ class Sockets:
             handle.close()
 
 
-def make(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> None:
+def make(
+    tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets, hold: bool = False
+) -> None:
     """Make B, then A, in which this process is on return; ``lo`` is up in both.
 
     Args:
         tcp_ports: that anything is allowed at.
         udp_ports: the same of UDP.
         sockets: gets those of B, and one of A to ask about A's sockets.
+        hold: leave it to the helper to refuse a connection, once it knows whose it is.
 
     Raises:
         UnshareError: the kernel refuses.
@@ -79,6 +82,8 @@ def make(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> No
     try:
         outer.make_veth(OUTER, MAC_B, INNER, MAC_A)
         _set_up_b(outer)
+        if hold:
+            _hold_connections(outer, tcp_ports)
         _open_b(tcp_ports, udp_ports, sockets)
         index, inner_index = _index(OUTER), _index(INNER)
         unshare("net")
@@ -105,6 +110,17 @@ def _set_up_b(netlink: Links) -> None:
         netlink.add_neighbour(index, ADDRESS6, MAC_A)
     except UnshareError as error:
         if error.errno not in NO_IPV6:
+            raise
+
+
+def _hold_connections(netlink: Links, tcp_ports: "list[int]") -> None:
+    """Drop connections to other ports; where the kernel has no rules for that, it refuses them."""
+    served = sorted({*tcp_ports, DNS_PORT, RECORD_PORT})
+    try:
+        for family in (AF_INET, AF_INET6):
+            netlink.hold_connections(OUTER, served, family)
+    except UnshareError as error:
+        if error.errno not in (*NO_IPV6, EINVAL):
             raise
 
 
@@ -212,7 +228,7 @@ def datagrams(port: int, address: str = "") -> "socket":
 
 def _socket(kind: int, address: str) -> "socket":
     """Return a socket for IPv6 and IPv4 alike, or for IPv4 alone where the other is missing."""
-    from _socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SOCK_CLOEXEC, socket
+    from _socket import IPPROTO_IPV6, IPV6_V6ONLY, SOCK_CLOEXEC, socket
 
     if address and ":" not in address:
         return socket(AF_INET, kind | SOCK_CLOEXEC)
@@ -227,8 +243,6 @@ def _socket(kind: int, address: str) -> "socket":
 
 
 def _is_6(handle: "socket") -> bool:
-    from _socket import AF_INET6
-
     return handle.family == AF_INET6
 
 

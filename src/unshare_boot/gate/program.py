@@ -95,7 +95,8 @@ def enter_net(start: "Start") -> None:
     assert helper is not None
     sockets = Sockets()
     try:
-        make(ports(plan.allow, "tcp"), ports(plan.allow, "udp"), sockets)
+        recorded = plan.record is not None
+        make(ports(plan.allow, "tcp"), ports(plan.allow, "udp"), sockets, hold=recorded)
         for address, port, protocol in loopback_ports(plan.allow):
             if protocol == "tcp":
                 sockets.add(f"loopback:{address}:{port}", listen_at(port, address=address))

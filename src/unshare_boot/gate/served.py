@@ -53,6 +53,7 @@ class Gate:
         self._names = names.Names()
         self._decisions = Decisions(self._loop, self._names, self._rules)
         self._record = Record(output, plan.record == "")
+        self._holds = plan.record is not None
         sockets["diag"].setblocking(True)
         self._finder = Finder(sockets["diag"], network)
         self._connections = Connections(self._loop, self._send, self._refuse)
@@ -124,8 +125,10 @@ class Gate:
             return
         if self._connections.is_known(packet):
             return
-        if f"tcp:{packet.port}" not in self._sockets:  # B's kernel has refused it by now
+        if f"tcp:{packet.port}" not in self._sockets:
             self._note("tcp", packet, rules.NOT_ALLOWED)
+            if self._holds:  # or B's kernel has refused it by now
+                self._refuse(packet, "")
             return
         who = self._who(packet)
         if not self._connections.begin(packet):
