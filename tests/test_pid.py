@@ -711,7 +711,7 @@ if __name__ == '__main__':
     assert done.stderr == ""
 
 
-def test_pytest_xdist_inside(workdir: Path) -> None:
+def test_pytest_xdist_inside(workdir: Path, tmp_path: Path) -> None:
     """By `unshare()`, in the interpreter that runs this suite, since that has pytest-xdist."""
     (workdir / "test_it.py").write_text(
         "import os, pytest\n"
