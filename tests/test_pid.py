@@ -726,7 +726,7 @@ def test_pytest_xdist_inside(workdir: Path, tmp_path: Path) -> None:
         "no:cacheprovider",
         "-c",
         "/dev/null",
-        f"--basetemp={workdir}/tmp",
+        f"--basetemp={tmp_path}/of",
     ]
     code = (
         "import unshare_boot; unshare_boot.unshare('user,pid'); import pytest, sys; "
