@@ -93,7 +93,7 @@ def run(
     done = session.root.run(
         site.enter(*command) if site else command,
         stdin=json.dumps(told),
-        env={"PYTHONPATH": str(PROJECT / "tests"), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={"PYTHONPATH": f"{PROJECT / 'tests'}:{PROJECT}", "PYTHONDONTWRITEBYTECODE": "1"},
         timeout=timeout,
     )
     return json.loads(done.ok())

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from harness import FILES, Python, Session, namespace_inode, until
+from harness import Python, Session, namespace_inode, until
+from harness.outer import FILES as EVERY_FILE
 from harness.processes import Argument
 from harness.session import Variant, default
 from proof.conftest import Tally, Watch
@@ -42,20 +43,25 @@ REQUIREMENTS = [
 DEADLINE = 90.0  # seconds, for what is a matter of one or two on a machine that is not busy
 
 
+KINDS = ("user", "net", "mnt", "pid", "uts", "ipc")  # that WHERE tells of
+FILES = {name: file for name, file in EVERY_FILE.items() if file in KINDS}
+
+
 def kinds_of(unshare: str) -> list[str]:
     """The namespaces that a list of nothing else makes, as files in /proc/PID/ns."""
     return [FILES[item.partition("=")[0]] for item in unshare.split(",") if item]
 
 
 # What a program prints of itself, or answers.
-WHERE = """
-import os
-
+WHERE = (
+    f"import os\nKINDS = {KINDS}\n"
+    + """
 def where():
-    kinds = ("user", "net", "mnt", "pid", "uts", "ipc")
+    kinds = KINDS
     found = {kind: os.stat("/proc/self/ns/" + kind).st_ino for kind in kinds}
     return {"pid": os.getpid(), "namespaces": found, "left": os.environ.get("PY_UNSHARE")}
 """
+)
 
 # Asks a server, over and over, until so many of its processes have answered that are not known.
 CLIENT = """

@@ -66,7 +66,9 @@ def test_guided_by_coverage(full: bool, tally: Tally, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "proof.fuzz_target", "corpus", "seeds"]
     done = subprocess.run(
         [*command, *(f"-{name}={value}" for name, value in options.items())],
-        env={"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT / "tests")])},
+        env={
+            "PYTHONPATH": os.pathsep.join(map(str, (PROJECT / "src", PROJECT / "tests", PROJECT)))
+        },
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

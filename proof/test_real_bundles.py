@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from harness import FILES, Session, User, namespace_inode, require_tool, until
+from harness import Session, User, namespace_inode, require_tool, until
 from harness.processes import Argument
 from harness.session import default
 from proof.conftest import Tally, Watch
-from proof.programs import DEADLINE, WHERE
+from proof.programs import DEADLINE, FILES, WHERE
 
 # Says where it and its workers are, or waits for a signal; with a status of its own.
 PROGRAM = f"""

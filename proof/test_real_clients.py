@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pytest
 from harness import Finished, Python, Session, require_root, require_tool, until
 from harness.internet import ECHO_PORT, NAME, SERVER, SITE, Site
 from harness.processes import Argument
-from harness.session import PROJECT, default
+from harness.session import PROJECT, Variant, default
 from proof.conftest import Tally
 
 OTHER = "other.example.test"
@@ -175,13 +176,26 @@ def world(site: Site, session: Session) -> Iterator[World]:
 def with_clients(session: Session) -> Python:
     """The newest interpreter that all clients have wheels for."""
     for variant in reversed(default(session.found)):
-        directory = session.directory / "clients" / variant.name
-        made = session.fresh(variant, directory)
-        options: list[Argument] = ["--only-binary", ":all:", "--python", made.executable]
-        with contextlib.suppress(RuntimeError):
-            session.uv("pip", "install", *options, *NEEDS)
+        name = f"clients-{variant.name}"
+        directory = session.directory / name
+        session.once(name, partial(install_clients, session, variant, directory))
+        if not lacking(directory).exists():
             return replace(session.python(variant), venv=directory)
     pytest.fail(f"no interpreter here has wheels for all of {NEEDS}")
+
+
+def install_clients(session: Session, variant: Variant, directory: Path) -> None:
+    """Make an environment with them, or leave a file that says why there is none."""
+    made = session.fresh(variant, directory)
+    options: list[Argument] = ["--only-binary", ":all:", "--python", made.executable]
+    try:
+        session.uv("pip", "install", *options, *NEEDS)
+    except RuntimeError as error:
+        lacking(directory).write_text(str(error))
+
+
+def lacking(directory: Path) -> Path:
+    return directory.with_name(f"{directory.name}.lacking")
 
 
 def serve_files(session: Session, files: Path) -> None:

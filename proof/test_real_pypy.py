@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import FILES, Python, Session, namespace_inode, require_root, require_tool, until
+from harness import Python, Session, namespace_inode, require_root, require_tool, until
 from harness.client import CLIENT
 from harness.internet import ECHO_PORT, SERVER, SITE, internet
 from harness.interpreters import probe
@@ -22,7 +22,7 @@ from harness.processes import Argument
 from harness.session import Variant
 from harness.visitor import Visitor
 from proof.conftest import Tally, Watch
-from proof.programs import DEADLINE, WHERE, kinds_of
+from proof.programs import DEADLINE, FILES, WHERE, kinds_of
 
 # What a program sees of what each item does.
 SEEN = f"""

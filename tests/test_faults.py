@@ -17,7 +17,7 @@ from harness.faults.injection import Call
 from harness.faults.starts import STARTS
 from harness.faults.trial import Trial, tried
 
-THIN = {"net": 1, "seven": 2, "pid": 6, "pasta": 4, "gate": 4}  # of how many calls one is tried
+THIN = {"net": 1, "seven": 2, "pid": 3, "pasta": 4, "gate": 4}  # of how many calls one is tried
 SAMPLE = [start for start in STARTS if start.name in THIN]
 
 

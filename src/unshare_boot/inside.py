@@ -50,13 +50,13 @@ def holding() -> "dict[str, int]":
     return found
 
 
-def attempts() -> "list[dict[str, str | int | None]]":
+def attempts() -> "list[dict[str, str | int | list[int] | None]]":
     """Return what the gate of this network namespace has recorded so far: ``net=gate``.
 
     Returns:
         A dict for each attempt to reach out, the oldest first, as in a line of ``record=FILE``:
-        time, protocol, name, address, port, verdict, reason, pid, inner_pid, command. The latest
-        ten thousand are kept.
+        time, protocol, name, address, port, verdict, reason, pid, inner_pid, command, parents. The
+        latest ten thousand are kept.
 
     Raises:
         UnshareError: there is no gate here (ENOTCONN), or it does not answer.

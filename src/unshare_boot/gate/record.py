@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
     from .who import Who
 
-    Entry = dict[str, Union[str, int, None]]
+    Entry = dict[str, Union[str, int, list[int], None]]
 
 KEPT = 10_000  # entries in memory, for attempts(); a file holds all
 MOST_SEEN = 10_000  # of those told on standard error, each once
@@ -53,6 +53,7 @@ class Record:
             "pid": who.pid,
             "inner_pid": who.inner_pid,
             "command": who.command,
+            "parents": who.parents,
         }
         self._keep(entry)
         if self._readable:

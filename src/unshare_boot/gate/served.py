@@ -272,6 +272,7 @@ class Gate:
             self._send(OUTER, packets.reset(packet))
 
     def _tell_record(self, _: int) -> None:
+        self._packets_ready(0)  # what was tried before this was asked is part of the answer
         handle = accepted(self._sockets["record"])
         if handle:
             make_room(self._readers, MOST_READERS)

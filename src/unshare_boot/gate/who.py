@@ -9,12 +9,14 @@ from ..rtnetlink import NLM_F_REQUEST, number
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
+    from typing import Callable
 
 SOCK_DIAG_BY_FAMILY = 20  # include/uapi/linux/sock_diag.h
 NLMSG_ERROR = 2
 AF_INET, AF_INET6 = 2, 10
 TCP, UDP = 6, 17
 ALL_STATES = 0xFFFFFFFF
+MOST_PARENTS = 32
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
 
@@ -25,20 +27,32 @@ class Who:
         pid: its number outside; None where it was not found.
         inner_pid: in its own PID namespace.
         command: its name, proc_pid_comm(5).
+        parents: the inner_pid of its parent and of those before that, as far as they are in the
+            same network namespace.
     """
 
-    def __init__(self, pid: "int | None" = None) -> None:
+    def __init__(
+        self, pid: "int | None" = None, is_inside: "Callable[[str], bool] | None" = None
+    ) -> None:
         self.pid = pid
         self.inner_pid = pid
         self.command: str | None = None
+        self.parents: list[int] = []
         if pid is not None:
             try:
-                numbers = status_field("NSpid", f"/proc/{pid}/status").split()
+                self.inner_pid = _inner_pid(pid)
                 with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
                     self.command = file.read().rstrip("\n")
-                self.inner_pid = int(numbers[-1]) if numbers else pid
+                if is_inside:
+                    self._find_parents(is_inside)
             except OSError:  # it has ended
                 pass
+
+    def _find_parents(self, is_inside: "Callable[[str], bool]") -> None:
+        parent = status_field("PPid", f"/proc/{self.pid}/status")
+        while len(self.parents) < MOST_PARENTS and is_inside(parent):
+            self.parents.append(_inner_pid(int(parent)))
+            parent = status_field("PPid", f"/proc/{parent}/status")
 
 
 class Finder:
@@ -65,7 +79,7 @@ class Finder:
         for each in (target, (bytes(len(source[0])), 0)):
             inode = self._inode(protocol, source, each)
             if inode:
-                return Who(self._holder(f"socket:[{inode}]"))
+                return Who(self._holder(f"socket:[{inode}]"), self._is_inside)
             if protocol == TCP:
                 break
         return Who()
@@ -73,7 +87,7 @@ class Finder:
     def only(self) -> "Who | None":
         """Return the only process in the namespace; None where there are more."""
         inside = [name for name in os.listdir("/proc") if name.isdigit() and self._is_inside(name)]
-        return Who(int(inside[0])) if len(inside) == 1 else None
+        return Who(int(inside[0]), self._is_inside) if len(inside) == 1 else None
 
     def _inode(
         self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]"
@@ -124,6 +138,12 @@ class Finder:
         except OSError:
             return False
         return (status.st_dev, status.st_ino) == self._network
+
+
+def _inner_pid(pid: int) -> int:
+    """Return the number of a process in its own PID namespace."""
+    numbers = status_field("NSpid", f"/proc/{pid}/status").split()
+    return int(numbers[-1]) if numbers else pid
 
 
 def _has(pid: int, link: str) -> bool:

@@ -6,6 +6,7 @@ The story of a run that is to be isolated, and who tells it:
     whole_run         runs pytest again inside the namespaces, or says why not
     isolation         in a run that is isolated: says what holds, and skips what needs the network
     section           tells a test that failed of it
+    tried             which test tried to reach what, by the record of a gate
     one_test          runs one test with @pytest.mark.unshare in a process of its own
     in_child          what happens in that process
     coverage_data     what coverage.py has measured there
@@ -41,6 +42,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         const="off",
         dest="unshare",
         help="start no namespaces, whatever the ini option says",
+    )
+    group.addoption(
+        "--unshare-record",
+        metavar="FILE",
+        default=None,
+        help="write what each test tried to reach, and was refused, as JSON Lines",
+    )
+    parser.addini(
+        "unshare_strict",
+        "fail a test that passed but tried to reach out, in a run without a way out",
+        type="bool",
+        default=False,
     )
     parser.addini("unshare", "namespaces to run inside, such as user,net", default="")
     parser.addini(

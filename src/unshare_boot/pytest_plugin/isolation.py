@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ..inside import active
-from . import section
+from . import section, tried
 
 PLUGIN = "unshare_boot_isolation"  # the name that pytest knows this one by
 
@@ -36,7 +36,12 @@ def register(config: pytest.Config, run: Run) -> None:
     manager = config.pluginmanager
     if manager.get_plugin(PLUGIN) is not None:
         manager.unregister(name=PLUGIN)
-    manager.register(Isolation(config, run, active()), PLUGIN)
+    if manager.get_plugin(tried.PLUGIN) is not None:
+        manager.unregister(name=tried.PLUGIN)
+    isolation = Isolation(config, run, active())
+    manager.register(isolation, PLUGIN)
+    if isolation.gate:
+        manager.register(tried.Tried(config, isolation.marker), tried.PLUGIN)
 
 
 def has_way_out() -> bool:
@@ -59,8 +64,14 @@ class Isolation:
         """Look at what holds: `names` are those of the namespaces."""
         self.run = run
         self.names = names
-        self.closed = "net" in names and not has_way_out()
+        self.gate = "net" in names and tried.gate_answers()
+        self.closed = "net" in names and (self.gate or not has_way_out())
         self.marker = config.getini("unshare_network_marker")
+        if self.closed and not self.gate and config.getini("unshare_strict"):
+            raise pytest.UsageError(
+                "unshare_strict: this run has no gate, and so no record of what tests try: add "
+                "record=/dev/null to the PY_UNSHARE that pytest was started with"
+            )
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -72,6 +83,8 @@ class Isolation:
         if self.run.refusal:
             return f"unshare: NOT isolated: {self.run.refusal}"
         where = " (no route out of this run)" if self.closed else ""
+        if self.gate:
+            where = " (a gate: what is not in allow is refused, and told with the test)"
         return f"unshare: {','.join(self.names)}{where}"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
@@ -104,7 +117,7 @@ class Isolation:
         self._explain(report, getattr(report, "call", None))
 
     def _explain(self, report: Any, call: pytest.CallInfo[Any] | None) -> None:
-        if self.closed and report.failed and section.is_of_network(report, call):
+        if self.closed and not self.gate and report.failed and section.is_of_network(report, call):
             section.add(
                 report,
                 f"This ran isolated from the network, by {self.run.source}.\n"

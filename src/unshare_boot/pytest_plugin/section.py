@@ -44,12 +44,12 @@ def is_of_network(report: Any, call: pytest.CallInfo[Any] | None) -> bool:
     return any(phrase in text for text in words for phrase in PHRASES)
 
 
-def add(report: Any, content: str) -> None:
+def add(report: Any, content: str, title: str = TITLE) -> None:
     """Add our section to a report, where it is shown whatever ``--show-capture`` says."""
     if hasattr(report.longrepr, "addsection"):
-        report.longrepr.addsection(TITLE, content)
+        report.longrepr.addsection(title, content)
     else:
-        report.sections.append((TITLE, content))
+        report.sections.append((title, content))
 
 
 def _related(error: BaseException) -> Iterator[BaseException]:

@@ -50,13 +50,14 @@ def isolate(config: pytest.Config, second: bool) -> None:
         _require_holding(plan, source)
         config.stash[RUN] = Run(source)
         return
-    if is_enough(plan):
+    text = with_record(config, plan, text)
+    if is_enough(plan) and text == asked(config)[0]:
         return
     caller = called_by()
     if caller == "worker":  # report_isolation has what the main process decided
         return
     _require_obstacle_free(plan, caller, text, source)
-    refusal = try_in_child(plan) or run_again(text)
+    refusal = try_in_child(read(text, source) or plan) or run_again(text)
     if on_error == "fail":
         raise pytest.UsageError(f"{source}: refused, no test was run\n{why(text, refusal)}")
     config.stash[RUN] = Run(source, f"{source}: {refusal}", on_error == "skip")
@@ -73,6 +74,18 @@ def asked(config: pytest.Config) -> tuple[str, str]:
     if not isinstance(text, str):
         raise pytest.UsageError(f'{source}: expected one string, such as "user,net"')
     return text, source
+
+
+def with_record(config: pytest.Config, plan: Plan, text: str) -> str:
+    """Return the list with the record of a gate, where each test is to be told what it tried.
+
+    That is where there is a gate, and where an option asks for it in a run without a way out. The
+    record is for `attempts`; nobody reads the file.
+    """
+    asked_for = config.getini("unshare_strict") or config.known_args_namespace.unshare_record
+    if plan.record is None and (plan.net == "gate" or (plan.net == "lo" and asked_for)):
+        return f"{text},record=/dev/null"
+    return text
 
 
 def read(text: str, source: str) -> Plan | None:

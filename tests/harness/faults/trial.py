@@ -72,6 +72,8 @@ def chosen(trial: Trial, full: bool, thin: int = 1) -> list[tuple[Call, str]]:
     found = []
     start = trial.setting.start
     first = STARTS.index(start)
+    if "pid" in start.unshare and not full:  # three processes, whose calls are many
+        thin *= 2
     every = thin * {"site": 12, "gate": 12, "thread": 4, "users": 3}.get(start.place, 1)
     for at, call in enumerate(trial.calls):
         everything = happenings(call)

@@ -1,0 +1,172 @@
+"""Which test tried to reach what: the gate's record, taken apart by test.
+
+What a test tried are the refused attempts, made while it ran, of the process that runs it and of
+those that descend from it: so it is exact with pytest-xdist, whose workers share one gate. Reports
+carry them to the main process, which tells of all at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..errors import UnshareError
+from ..gate.rules import NOT_ALLOWED
+from ..inside import attempts
+from . import section
+
+PLUGIN = "unshare_boot_tried"  # the name that pytest knows this one by
+ATTRIBUTE = "unshare_boot_tried"  # of a report; pytest-xdist passes it on
+TITLE = "tried to reach out"
+
+Attempt = dict[str, Any]
+
+
+def gate_answers() -> bool:
+    """Tell whether this process is behind a gate."""
+    try:
+        attempts()
+    except UnshareError:
+        return False
+    return True
+
+
+class Tried:
+    """The plugin of a run behind a gate: pytest's hooks."""
+
+    def __init__(self, config: pytest.Config, marker: str) -> None:
+        """Begin to listen.
+
+        Args:
+            config: of the run.
+            marker: of the tests that may try to reach out.
+        """
+        self.strict = bool(config.getini("unshare_strict"))
+        self.file = config.getoption("unshare_record")
+        self.marker = marker
+        self._seen = len(_recorded())
+        self._told: list[tuple[str, Attempt]] = []  # of the whole run: test, attempt
+
+    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any]:
+        """Begin with nothing that was tried before this test, or between two of them."""
+        self._take()
+        item.stash[TRIED] = []
+        yield
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any]:
+        """Say with a phase that failed what the test has tried; fail one that may not try."""
+        outcome = yield
+        report = outcome.get_result()
+        new = self._take()
+        item.stash.setdefault(TRIED, []).extend(new)
+        setattr(report, ATTRIBUTE, new)
+        if report.failed and item.stash[TRIED]:
+            section.add(report, "\n".join(lines(item.stash[TRIED])), TITLE)
+        elif new and report.passed and self.strict and not item.get_closest_marker(self.marker):
+            report.outcome = "failed"
+            report.longrepr = "\n".join(
+                [f"This test passed, but {TITLE} (unshare_strict):", *lines(new), *self._ways_out()]
+            )
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep what a report brings, also of a worker of pytest-xdist."""
+        self._told += [(report.nodeid, each) for each in getattr(report, ATTRIBUTE, [])]
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Tell of all that was tried, and write the file."""
+        if self.file:
+            text = "".join(json.dumps({"test": test, **each}) + "\n" for test, each in self._told)
+            Path(self.file).write_text(text)
+        if not self._told:
+            return
+        terminalreporter.write_sep("=", f"unshare: {TITLE}")
+        for line in summary(self._told):
+            terminalreporter.write_line(line)
+
+    def _ways_out(self) -> list[str]:
+        return [f"Name what may pass in allow, or mark the test: @pytest.mark.{self.marker}."]
+
+    def _take(self) -> list[Attempt]:
+        """Return what has been refused since the last time to this process and its descendants."""
+        every = _recorded()
+        new, self._seen = every[self._seen :], len(every)
+        own = os.getpid()
+        return [each for each in new if own in (each.get("inner_pid"), *each.get("parents", ()))]
+
+
+TRIED = pytest.StashKey[list[Attempt]]()
+
+
+def _recorded() -> list[Attempt]:
+    """Return all attempts so far; those that the gate has forgotten count as empty."""
+    try:
+        found = attempts()
+    except UnshareError:  # a test has gone elsewhere, or has ended the gate
+        return []
+    forgotten = sum(int(str(each["lost"])) for each in found if "lost" in each)
+    return [{}] * forgotten + [each for each in found if "lost" not in each]
+
+
+def refused(tried: list[Attempt]) -> list[Attempt]:
+    """Return those that were refused, without questions for names that were then tried."""
+    found = [each for each in tried if each.get("verdict") == "refused"]
+    connected = {each["name"] for each in found if each["protocol"] != "dns"}
+    return [each for each in found if each["protocol"] != "dns" or each["name"] not in connected]
+
+
+def target(attempt: Attempt) -> str:
+    """Return what was tried as a line of a list has it: HOST:PORT, with /udp."""
+    host = attempt["name"] or attempt["address"]
+    if attempt["protocol"] == "dns":
+        return f"{host} (its address)"
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{attempt['port']}{'/udp' if attempt['protocol'] == 'udp' else ''}"
+
+
+def lines(tried: list[Attempt]) -> list[str]:
+    """Return a line for each thing that was refused, and who tried it."""
+    found = [
+        f"tried {target(each)} ({each['command']}, pid {each['inner_pid']}): "
+        f"refused ({each['reason']})"
+        for each in refused(tried)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def summary(told: list[tuple[str, Attempt]]) -> list[str]:
+    """Return the lines for the end of a run: what was refused, to which tests and programs.
+
+    Args:
+        told: tests, and what each has tried.
+    """
+    tests: dict[str, set[str]] = {}
+    programs: dict[str, set[str]] = {}
+    items: dict[str, None] = {}
+    wanted = {id(each) for each in refused([attempt for _, attempt in told])}
+    for test, each in told:
+        if id(each) in wanted:
+            name = target(each)
+            tests.setdefault(name, set()).add(test)
+            programs.setdefault(name, set()).add(str(each["command"]))
+            if each["protocol"] != "dns" and each["reason"] == NOT_ALLOWED:
+                items[f"allow={name}"] = None
+    found = [
+        f"{name} ({', '.join(sorted(programs[name]))}): {count(len(each), 'test')}"
+        for name, each in tests.items()
+    ]
+    return [*found, "to let it pass: " + ",".join(items)] if items else found
+
+
+def count(number: int, what: str) -> str:
+    """Return "1 test", "2 tests"."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+WHOLE = True
