@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from allpairspy import AllPairs  # type: ignore[import-untyped]
 
-from harness import FILES, Python, id_map, namespaces, require_root
+from harness import FILES, Python, id_map, namespaces, ours, require_root
 
 DAY = 86400
 Parts = dict[str, str]  # the part of a list that stands for each group of items; may be empty
@@ -134,7 +134,8 @@ def check(python: Python, parts: Parts, directory: Path, as_root: bool) -> None:
     user = python.root if as_root else python.user
     inside = expected_namespaces(parts)
     own_setgroups = Path("/proc/self/setgroups").read_text().strip()
-    before, mounts, own = clocks(), Path("/proc/self/mountinfo").read_text(), namespaces("self")
+    before, own = clocks(), namespaces("self")
+    mounts = ours(Path("/proc/self/mountinfo").read_text(), directory)
     with python.popen(PROGRAM, unshare=spell(parts), cwd=directory, as_root=as_root) as child:
         assert child.stdin and child.stdout and child.stderr
         line = child.stdout.readline()
@@ -146,7 +147,7 @@ def check(python: Python, parts: Parts, directory: Path, as_root: bool) -> None:
             pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[-1])
         outside = namespaces(pid)
         uid_map, gid_map = id_map(pid, "uid"), id_map(pid, "gid")
-        assert Path("/proc/self/mountinfo").read_text() == mounts
+        assert ours(Path("/proc/self/mountinfo").read_text(), directory) == mounts
         child.stdin.close()
         assert child.wait(60) == 0
 

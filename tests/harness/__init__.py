@@ -32,7 +32,7 @@ CI (a missing tool, or not being root, is a failure instead of a skip).
 from __future__ import annotations
 
 from harness.interpreters import Interpreter
-from harness.mounts import own_shared_mounts
+from harness.mounts import ours, own_shared_mounts
 from harness.outer import FILES, id_map, lasting_inode, members, namespace_inode, namespaces
 from harness.processes import Finished, Python, User
 from harness.require import require_module, require_root, require_tool
@@ -51,6 +51,7 @@ __all__ = [
     "members",
     "namespace_inode",
     "namespaces",
+    "ours",
     "own_shared_mounts",
     "require_module",
     "require_root",

@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness import Finished
+from harness.mounts import PLACES
 
 # Looks around and says it in one write; imports next to nothing, because it is run very often.
-LOOK = r"""
+LOOK = (
+    f"PLACES = {PLACES}\n"
+    + r"""
 import os, time
 from _socket import socket
 def read(path):
@@ -40,10 +43,9 @@ status = dict(line.split(":\t", 1) for line in read("/proc/thread-self/status").
               if ":\t" in line)
 wanted = "Groups Threads SigBlk SigIgn SigCgt CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs"
 here = link("/proc/self/cwd")
-places = "/", "/proc", "/sys", "/sys/fs/cgroup", "/etc/resolv.conf", "/run", "/tmp"
 def ours(line):  # what this start may have mounted; the rest of the machine's mounts come and go
     place = line.split()[4]
-    return place in places or place.startswith(here)
+    return place in PLACES or place.startswith(here)
 mounts = [line.split(" - ") for line in read("/proc/self/mountinfo").splitlines() if ours(line)]
 told = {
     "namespaces": {name: link("/proc/self/ns/" + name) for name in names},
@@ -66,6 +68,7 @@ told = {
     "variables": {name: value for name, value in os.environ.items() if name[:10] == "PY_UNSHARE"},
 }
 """
+)
 SAY = """
 where = os.environ.get("FACTS")
 os.write(os.open(where, os.O_WRONLY) if where else 1, ascii(told).encode() + b"\\n")
