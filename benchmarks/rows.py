@@ -138,6 +138,7 @@ def rows(floor: str) -> list[Row]:
         _ours(pid, required=False),
         _peer("unshare -Urpf --mount-proc", pid, "unshare", "-Urpf", "--mount-proc", enters=pid),
         _peer("bwrap, user pid, --proc", pid, *bwrap_pid, "--proc", "/proc", enters=pid),
+        _ours("user,net=gate", required=False),
         _ours(pasta, required=False),
         _peer(
             "pasta --config-net", pasta, "pasta", "--config-net", "--", enters=net, loopback=True
@@ -164,6 +165,7 @@ def bars() -> list[Bar]:
         Bar(f"PY_UNSHARE={ALL}", "static C, all", None),
         Bar("PY_UNSHARE=user,pid", "bwrap, user pid, --proc", 1.4, aim=1.0),
         Bar("PY_UNSHARE=user,pid", "unshare -Urpf --mount-proc", None),
+        Bar("PY_UNSHARE=user,net=gate", "PY_UNSHARE=user,net=pasta", 1.0),
         Bar("PY_UNSHARE=user,net=pasta", "pasta --config-net", None),
     ]
 
