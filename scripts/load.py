@@ -59,11 +59,12 @@ def processor(directory: Path) -> None:
 
 
 def again_and_again(act: Callable[[Path], None], directory: Path) -> None:
-    """Do something until this process is told to end, and finish what was begun."""
+    """Do something until this process is told to end, or its parent has; finish what was begun."""
+    parent = os.getppid()
     going = [True]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: going.clear())
-    while going:
+    while going and os.getppid() == parent:
         act(directory)
 
 
@@ -94,6 +95,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("command", nargs="*", help="what to run meanwhile, after --")
     command = parser.parse_args().command
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # with all that ends the load
     with load():
         if command:
             return subprocess.run(command).returncode

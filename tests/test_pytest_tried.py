@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from pathlib import Path
 
 from harness import Finished, Python
@@ -106,6 +107,25 @@ def test_a_test_that_passed_may_not_try(run: Run, tested: Python) -> None:
                 f"tried {where} ({tested.executable.name}): refused (not in allow)"
             ]
         assert "This test passed, but tried to reach out (unshare_strict)" in done.stdout
+
+
+def test_what_may_pass_is_no_fault(run: Run) -> None:
+    """A server of the host's that the list allows, and one that is allowed and not there."""
+    text = """
+import socket
+def test_it():
+    socket.create_connection(("127.0.0.1", {port}))
+    try:
+        socket.create_connection(("198.51.100.9", 7), 20)
+    except OSError:
+        pass
+"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        listed = f"offline,allow=localhost:{port},allow=198.51.100.9:7"
+        ini = f'unshare = "{listed}"\nunshare_strict = true'
+        done = run("-q", ini=ini, test_it=text.format(port=port))
+    assert "1 passed" in done.ok()
 
 
 def test_the_end_of_a_run_sums_it_up(run: Run, workdir: Path) -> None:

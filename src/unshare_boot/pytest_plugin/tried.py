@@ -69,7 +69,7 @@ class Tried:
         setattr(report, ATTRIBUTE, new)
         if report.failed and item.stash[TRIED]:
             section.add(report, "\n".join(lines(item.stash[TRIED])), TITLE)
-        elif new and report.passed and self.strict and not item.get_closest_marker(self.marker):
+        elif self.strict and report.passed and self._may_not(item, new):
             report.outcome = "failed"
             report.longrepr = "\n".join(
                 [f"This test passed, but {TITLE} (unshare_strict):", *lines(new), *self._ways_out()]
@@ -90,15 +90,25 @@ class Tried:
         for line in summary(self._told):
             terminalreporter.write_line(line)
 
+    def _may_not(self, item: pytest.Item, new: list[Attempt]) -> bool:
+        """Tell whether what a test has tried is against the list, not only without success."""
+        if item.get_closest_marker(self.marker):
+            return False
+        return any(each["reason"] == NOT_ALLOWED for each in new)
+
     def _ways_out(self) -> list[str]:
         return [f"Name what may pass in allow, or mark the test: @pytest.mark.{self.marker}."]
 
     def _take(self) -> list[Attempt]:
         """Return what has been refused since the last time to this process and its descendants."""
         every = _recorded()
-        new, self._seen = every[self._seen :], len(every)
+        new, self._seen = every[self._seen :], max(self._seen, len(every))
         own = os.getpid()
-        return [each for each in new if own in (each.get("inner_pid"), *each.get("parents", ()))]
+        return [
+            each
+            for each in new
+            if each.get("verdict") == "refused" and own in (each["inner_pid"], *each["parents"])
+        ]
 
 
 TRIED = pytest.StashKey[list[Attempt]]()
@@ -114,11 +124,10 @@ def _recorded() -> list[Attempt]:
     return [{}] * forgotten + [each for each in found if "lost" not in each]
 
 
-def refused(tried: list[Attempt]) -> list[Attempt]:
-    """Return those that were refused, without questions for names that were then tried."""
-    found = [each for each in tried if each.get("verdict") == "refused"]
-    connected = {each["name"] for each in found if each["protocol"] != "dns"}
-    return [each for each in found if each["protocol"] != "dns" or each["name"] not in connected]
+def without_questions(tried: list[Attempt]) -> list[Attempt]:
+    """Return attempts without the questions for names that a connection was then tried to."""
+    connected = {each["name"] for each in tried if each["protocol"] != "dns"}
+    return [each for each in tried if each["protocol"] != "dns" or each["name"] not in connected]
 
 
 def target(attempt: Attempt) -> str:
@@ -135,7 +144,7 @@ def lines(tried: list[Attempt]) -> list[str]:
     found = [
         f"tried {target(each)} ({each['command']}, pid {each['inner_pid']}): "
         f"refused ({each['reason']})"
-        for each in refused(tried)
+        for each in without_questions(tried)
     ]
     return list(dict.fromkeys(found))
 
@@ -149,7 +158,7 @@ def summary(told: list[tuple[str, Attempt]]) -> list[str]:
     tests: dict[str, set[str]] = {}
     programs: dict[str, set[str]] = {}
     items: dict[str, None] = {}
-    wanted = {id(each) for each in refused([attempt for _, attempt in told])}
+    wanted = {id(each) for each in without_questions([attempt for _, attempt in told])}
     for test, each in told:
         if id(each) in wanted:
             name = target(each)
