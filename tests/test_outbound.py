@@ -26,6 +26,7 @@ from harness.internet import (
     STUB,
     Site,
 )
+from harness.outer import open_files
 from harness.visitor import Visitor, said
 
 DRIVERS = ("pasta", "slirp4netns")
@@ -634,11 +635,7 @@ except KeyboardInterrupt:
 def test_nobody_waits_for_the_helpers_to_close_the_output(visitor: Visitor, driver: str) -> None:
     with visitor.hold(f"user,net={driver}") as child:
         assert child.stdout
-        kept = {
-            os.readlink(path)
-            for pid in helpers(visitor.site).values()
-            for path in Path(f"/proc/{pid}/fd").iterdir()
-        }
+        kept = set().union(*map(open_files, helpers(visitor.site).values()))
         assert os.readlink(f"/proc/{child.pid}/fd/1") not in kept
 
 

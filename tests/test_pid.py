@@ -29,6 +29,7 @@ from harness import (
     require_tool,
     until,
 )
+from harness.outer import open_files
 
 HERE = Path(__file__).resolve().parent
 SECONDS = 30  # until a test gives up waiting for something to happen
@@ -560,10 +561,6 @@ def test_supervisor_and_init_hold_nothing_of_the_program(newest: Python, workdir
     path.touch()
     with open(path) as file, newest.hold("user,pid", pass_fds=[file.fileno()]) as supervisor:
         init, program = inside(supervisor)
-
-        def open_files(pid: int) -> set[str]:
-            directory = Path(f"/proc/{pid}/fd")
-            return {os.readlink(entry) for entry in directory.iterdir()}
 
         def nothing_shared(pid: int) -> bool:
             return not open_files(pid) & theirs

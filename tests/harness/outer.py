@@ -40,6 +40,15 @@ def members(inode: int, kind: str = "pid") -> set[int]:
     return found
 
 
+def open_files(pid: int) -> set[str]:
+    """What the descriptors of a process lead to; what it closes meanwhile is left out."""
+    found = set()
+    for path in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.add(os.readlink(path))
+    return found
+
+
 def lasting_inode(pid: int | str, kind: str) -> int:
     """The same, of a namespace that will be gone: its number is not used again for a while.
 
