@@ -7,7 +7,9 @@ import re
 import socket
 from pathlib import Path
 
-from harness import Finished, Python
+import pytest
+
+from harness import Finished, Python, require_tool
 from harness.pytest_runs import Run, run, tested
 
 __all__ = ["run", "tested"]
@@ -144,10 +146,53 @@ def test_the_end_of_a_run_sums_it_up(run: Run, workdir: Path) -> None:
     assert "1 passed" in again.ok()
 
 
-def test_strict_without_a_record_is_an_error(run: Run) -> None:
-    done = run("-q", ini="unshare_strict = true", test_it=TESTS, unshare="user,net")
+@pytest.mark.parametrize(
+    ("ini", "outer", "option"),
+    [
+        ("unshare_strict = true", "user,net", ""),
+        ('unshare_strict = true\nunshare = "user,net=down"', None, ""),
+        ("", None, "--unshare-record=told.jsonl"),
+        ('unshare = "user,uts"', None, "--unshare-record=told.jsonl"),
+    ],
+)
+def test_without_a_record_it_is_an_error(
+    run: Run, ini: str, outer: str | None, option: str
+) -> None:
+    """And the cure that is printed is one."""
+    options = ["-q", "-k", "loopback", *([option] if option else [])]
+    done = run(*options, ini=ini, test_it=TESTS, unshare=outer)
+    said = done.stderr + done.stdout
     assert done.status == 4
-    assert "unshare_strict: this run has no gate" in done.stderr + done.stdout
+    assert f"{option.partition('=')[0] or 'unshare_strict'}: this run has no gate" in said
+    (cure,) = re.findall(r"such as (--unshare=\S+)", said)
+    assert "1 passed" in run(*options, cure, ini=ini, test_it=TESTS, unshare=outer).ok()
+
+
+def test_a_test_elsewhere_is_not_watched(run: Run) -> None:
+    """With the marker it is in a network of its own, where there is no gate."""
+    text = """
+import pytest, socket
+@pytest.mark.unshare("user,net")
+def test_elsewhere():
+    with pytest.raises(OSError):
+        socket.create_connection(("192.0.2.7", 80))
+def test_after_it():
+    pass
+"""
+    done = run("-q", ini='unshare = "user,net"\nunshare_strict = true', test_it=text)
+    assert "2 passed" in done.ok()
+
+
+def test_strict_after_the_end_of_the_gate(run: Run) -> None:
+    """Nothing can be reached then, and nobody knows what was tried."""
+    require_tool("ip")
+    text = """
+import subprocess
+def test_ends_it():
+    subprocess.run(["ip", "link", "delete", "gate0"], check=True)
+"""
+    done = run("-q", ini='unshare = "user,net"\nunshare_strict = true', test_it=text)
+    assert "1 failed" in done.stdout and "The gate has ended" in done.stdout, done
 
 
 def test_an_outer_start_with_a_gate_is_enough(run: Run) -> None:

@@ -94,6 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "user,net,mount,overlay=. (unshare-boot)",
     )
     asked = config.getoption("unshare") is not None or config.getini("unshare")
+    asked = asked or config.getoption("unshare_record")
     if asked or "PY_UNSHARE_ACTIVE" in os.environ:
         from .whole_run import report_isolation
 

@@ -18,6 +18,7 @@ import pytest
 from ..errors import UnshareError
 from ..gate.rules import NOT_ALLOWED
 from ..inside import attempts
+from ..namespaces import inode
 from . import section
 
 PLUGIN = "unshare_boot_tried"  # the name that pytest knows this one by
@@ -49,6 +50,7 @@ class Tried:
         self.strict = bool(config.getini("unshare_strict"))
         self.file = config.getoption("unshare_record")
         self.marker = marker
+        self._network = inode("net")
         self._seen = len(_recorded())
         self._told: list[tuple[str, Attempt]] = []  # of the whole run: test, attempt
 
@@ -65,6 +67,11 @@ class Tried:
         outcome = yield
         report = outcome.get_result()
         new = self._take()
+        if new is None:
+            if self.strict and report.passed:
+                report.outcome = "failed"
+                report.longrepr = "The gate has ended, so nobody knows what this test tried."
+            return
         item.stash.setdefault(TRIED, []).extend(new)
         setattr(report, ATTRIBUTE, new)
         if report.failed and item.stash[TRIED]:
@@ -99,10 +106,16 @@ class Tried:
     def _ways_out(self) -> list[str]:
         return [f"Name what may pass in allow, or mark the test: @pytest.mark.{self.marker}."]
 
-    def _take(self) -> list[Attempt]:
-        """Return what has been refused since the last time to this process and its descendants."""
-        every = _recorded()
-        new, self._seen = every[self._seen :], max(self._seen, len(every))
+    def _take(self) -> list[Attempt] | None:
+        """Return what has been refused since the last time to this process and its descendants.
+
+        None where the gate has ended.
+        """
+        try:
+            every = _recorded()
+        except UnshareError:
+            return None if inode("net") == self._network else []  # a test that is elsewhere
+        new, self._seen = every[self._seen :], len(every)
         own = os.getpid()
         return [
             each
@@ -116,10 +129,7 @@ TRIED = pytest.StashKey[list[Attempt]]()
 
 def _recorded() -> list[Attempt]:
     """Return all attempts so far; those that the gate has forgotten count as empty."""
-    try:
-        found = attempts()
-    except UnshareError:  # a test has gone elsewhere, or has ended the gate
-        return []
+    found = attempts()
     forgotten = sum(int(str(each["lost"])) for each in found if "lost" in each)
     return [{}] * forgotten + [each for each in found if "lost" not in each]
 

@@ -17,7 +17,7 @@ import pytest
 from ..errors import UnshareError
 from ..inside import active
 from ..namespaces import FRESH_PROC, NAMESPACES, Plan, inode
-from .isolation import Run, has_way_out, register
+from .isolation import Isolation, Run, has_way_out, register
 from .names import SECOND_RUN
 
 ON_ERROR = ("fail", "skip", "warn")
@@ -50,16 +50,16 @@ def isolate(config: pytest.Config, second: bool) -> None:
         _require_holding(plan, source)
         config.stash[RUN] = Run(source)
         return
-    text = with_record(config, plan, text)
-    if is_enough(plan) and text == asked(config)[0]:
+    wanted = with_record(config, plan, text)
+    if is_enough(plan) and wanted == text:
         return
     caller = called_by()
     if caller == "worker":  # report_isolation has what the main process decided
         return
-    _require_obstacle_free(plan, caller, text, source)
-    refusal = try_in_child(read(text, source) or plan) or run_again(text)
+    _require_obstacle_free(plan, caller, wanted, source)
+    refusal = try_in_child(read(wanted, source) or plan) or run_again(wanted)
     if on_error == "fail":
-        raise pytest.UsageError(f"{source}: refused, no test was run\n{why(text, refusal)}")
+        raise pytest.UsageError(f"{source}: refused, no test was run\n{why(wanted, refusal)}")
     config.stash[RUN] = Run(source, f"{source}: {refusal}", on_error == "skip")
 
 
@@ -234,8 +234,25 @@ def report_isolation(config: pytest.Config) -> None:
         plan = read(*asked(config))
         if plan is not None and not holds(plan) and not (run and run.refusal):
             raise pytest.UsageError("this worker of pytest-xdist is not isolated")
-    if run or active():
-        register(config, run or OUTSIDE)
+    isolation = register(config, run or OUTSIDE) if run or active() else None
+    if not (run and run.refusal):
+        _require_record(config, isolation)
+
+
+def _require_record(config: pytest.Config, isolation: Isolation | None) -> None:
+    """Fail a run that is to tell what its tests try, and has nothing that it knows that from."""
+    if isolation and isolation.gate:
+        return
+    option = ""
+    if config.getoption("unshare_record"):
+        option = "--unshare-record"
+    elif isolation and isolation.closed and config.getini("unshare_strict"):
+        option = "unshare_strict"
+    if option:
+        raise pytest.UsageError(
+            f"{option}: this run has no gate, so nothing tells what its tests try to reach: start "
+            "it with a list that brings one, such as --unshare=offline"
+        )
 
 
 WHOLE = True
