@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -100,34 +101,48 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             metafunc.parametrize(name, every[name] if full else every[name][:1])
 
 
-def equipped(session: Session, which: str) -> Python:
-    """The newest interpreter, or the oldest, for which everything can be had as a wheel."""
+def equipped(
+    session: Session,
+    which: str,
+    name: str = "programs",
+    requirements: Sequence[str] = REQUIREMENTS,
+) -> Python:
+    """The newest interpreter, or the oldest, for which everything can be had as a wheel.
+
+    Args:
+        session: where environments are made.
+        which: "newest" or "oldest".
+        name: of the environments.
+        requirements: what is installed there.
+    """
     every = default(session.found)
+    reasons = []
     for variant in reversed(every) if which == "newest" else every:
-        found = _equip(session, variant)
-        if found:
-            return found
-    reasons = [path.read_text() for path in sorted(session.directory.glob("programs-*.lacking"))]
-    reason = "\n".join([f"no interpreter here has wheels for all of {REQUIREMENTS}", *reasons])
-    pytest.fail(reason)
+        directory = session.directory / f"{name}-{variant.name}"
+        lacking = session.directory / f"{name}-{variant.name}.lacking"
+        install = partial(_install, session, variant, directory, lacking, requirements)
+        session.once(directory.name, install)
+        if not lacking.exists():
+            return dataclasses.replace(session.python(variant), venv=directory)
+        reasons.append(lacking.read_text())
+    reason = f"no interpreter here has wheels for all of {requirements}"
+    pytest.fail("\n".join([reason, *reasons]))
 
 
-def _equip(session: Session, variant: Variant) -> Python | None:
-    directory = session.directory / "programs" / variant.name
-    lacking = session.directory / f"programs-{variant.name}.lacking"
-
-    def make() -> None:
-        python = session.fresh(variant, directory)
-        try:
-            options: list[Argument] = ["--only-binary", ":all:", "--python", python.executable]
-            session.uv("pip", "install", *options, *REQUIREMENTS)
-        except RuntimeError as error:
-            lacking.write_text(str(error))
-
-    session.once(f"programs-{variant.name}", make)
-    if lacking.exists():
-        return None
-    return dataclasses.replace(session.python(variant), venv=directory)
+def _install(
+    session: Session,
+    variant: Variant,
+    directory: Path,
+    lacking: Path,
+    requirements: Sequence[str],
+) -> None:
+    """Make an environment with the requirements, or leave a file that says why there is none."""
+    python = session.fresh(variant, directory)
+    options: list[Argument] = ["--only-binary", ":all:", "--python", python.executable]
+    try:
+        session.uv("pip", "install", *options, *requirements)
+    except RuntimeError as error:
+        lacking.write_text(str(error))
 
 
 def _two(path: Path) -> list[str]:

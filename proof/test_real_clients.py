@@ -10,8 +10,7 @@ import contextlib
 import json
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ import pytest
 from harness import Finished, Python, Session, require_root, require_tool, until
 from harness.internet import ECHO_PORT, NAME, SERVER, SITE, Site
 from harness.processes import Argument
-from harness.session import PROJECT, Variant, default
+from harness.session import PROJECT
 from proof.conftest import Tally
+from proof.programs import equipped
 
 OTHER = "other.example.test"
 NEEDS = ["aiodns", "aiohttp", "grpcio", "pip"]
@@ -152,7 +152,7 @@ def world(site: Site, session: Session) -> Iterator[World]:
     require_root()
     for tool in ("git", "sshd", "ssh-keygen", "redis-server"):
         require_tool(tool)
-    python = with_clients(session)
+    python = equipped(session, "newest", "clients", NEEDS)
     files, keys = session.make_workdir(), session.make_workdir()
     serve_files(session, files)
     user = python.user
@@ -171,31 +171,6 @@ def world(site: Site, session: Session) -> Iterator[World]:
         assert child.stdout and child.stdout.readline() == b"listening\n"
         stack.enter_context(sshd(far, keys))
         yield World(python, site, files, keys / "key")
-
-
-def with_clients(session: Session) -> Python:
-    """The newest interpreter that all clients have wheels for."""
-    for variant in reversed(default(session.found)):
-        name = f"clients-{variant.name}"
-        directory = session.directory / name
-        session.once(name, partial(install_clients, session, variant, directory))
-        if not lacking(directory).exists():
-            return replace(session.python(variant), venv=directory)
-    pytest.fail(f"no interpreter here has wheels for all of {NEEDS}")
-
-
-def install_clients(session: Session, variant: Variant, directory: Path) -> None:
-    """Make an environment with them, or leave a file that says why there is none."""
-    made = session.fresh(variant, directory)
-    options: list[Argument] = ["--only-binary", ":all:", "--python", made.executable]
-    try:
-        session.uv("pip", "install", *options, *NEEDS)
-    except RuntimeError as error:
-        lacking(directory).write_text(str(error))
-
-
-def lacking(directory: Path) -> Path:
-    return directory.with_name(f"{directory.name}.lacking")
 
 
 def serve_files(session: Session, files: Path) -> None:
@@ -230,7 +205,6 @@ def running(command: Sequence[Argument], **options: Any) -> Iterator[subprocess.
 @contextlib.contextmanager
 def sshd(far: Sequence[Argument], keys: Path) -> Iterator[None]:
     """sshd(8) at the far server, with nothing of this machine's configuration."""
-    Path("/run/sshd").mkdir(exist_ok=True)
     options = {
         "ListenAddress": SERVER,
         "HostKey": keys / "host",
@@ -243,7 +217,10 @@ def sshd(far: Sequence[Argument], keys: Path) -> Iterator[None]:
     settings = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
     log = keys / "log"
     with open(log, "w") as file:
-        command = [*far, require_tool("sshd"), "-D", "-e", "-f", "/dev/null", *settings]
+        # It wants a directory that is there where it is installed as a service.
+        script = 'mount -t tmpfs tmpfs /run && mkdir /run/sshd && exec "$@"'
+        apart = ["unshare", "--mount", "sh", "-c", script, "sh"]
+        command = [*far, *apart, require_tool("sshd"), "-D", "-e", "-f", "/dev/null", *settings]
         with running(command, stderr=file):
             until(lambda: "Server listening" in log.read_text(), "sshd", log)
             yield

@@ -19,6 +19,7 @@ import pytest
 
 from harness import Finished, Session
 from harness.session import PROJECT
+from proof.conftest import Tally
 
 PAGE = PROJECT / "docs" / "ci-tools.md"
 
@@ -167,23 +168,31 @@ def run(session: Session, tools: Path, index: Index, project: Path, command: str
     ],
 )
 def test_installs_outside_and_tests_inside(
-    session: Session, tools: Path, index: Index, project: Path, command: str, without: str | None
+    session: Session,
+    tools: Path,
+    index: Index,
+    project: Path,
+    command: str,
+    without: str | None,
+    tally: Tally,
 ) -> None:
     done = run_recipe(session, tools, index, project, command)
     assert done.status == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
     assert index.served("pytest") and index.served("unshare-boot")
+    tally.case(count=2)
     if without:
         # The tests do see where they are: with no toggle they fail, and nothing else does.
         assert "2 failed" in run(session, tools, index, project, without).stdout
 
 
 def test_without_names_the_installation_is_inside_as_well(
-    session: Session, tools: Path, index: Index, project: Path
+    session: Session, tools: Path, index: Index, project: Path, tally: Tally
 ) -> None:
     """Why the recipes have PY_UNSHARE_ONLY."""
     done = run(session, tools, index, project, "PY_UNSHARE=user,net nox")
     assert done.status != 0
     assert index.served("pytest") == 0
+    tally.case()
     with contextlib.closing(socket.create_connection(("127.0.0.1", index.port))):
         pass

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from harness import Python, require_tool
+from harness.processes import Argument
 
 TALK = """
 import socket, sys
@@ -22,6 +26,20 @@ def test_they_can_be_talked_to(either: Python) -> None:
     addresses = ["10.0.0.1", "192.0.2.7", "fd00::1", "2001:db8::2", "127.0.0.1", "::1"]
     done = either.run(["-c", TALK, *addresses], unshare=listing)
     assert done.ok() == "".join(f"{address} hello\n" for address in addresses)
+
+
+def test_an_ipv6_address_is_usable_at_once(either: Python, workdir: Path) -> None:
+    """The kernel adds its route by a worker; the last thing that the hook hears is that it has.
+
+    A program that connects at once loses that race only now and then, on a busy machine.
+    """
+    trace = workdir / "trace"
+    strace: list[Argument] = [require_tool("strace"), "-e", "trace=recvfrom", "-o", trace]
+    command = [*strace, *either.command("pass")]
+    either.user.run(command, env={"PY_UNSHARE": "user,net,addr=fd00::1/64"}).ok()
+    answers = [line for line in trace.read_text().splitlines() if line.startswith("recvfrom(")]
+    # struct rtmsg: the table local, whoever added it, everywhere, RTN_LOCAL
+    assert re.search(r"RTN_LOCAL|\\xff\\x02\\x00\\x02", answers[-1]), answers
 
 
 def test_the_whole_network_is_local(newest: Python) -> None:
