@@ -18,7 +18,7 @@ import yaml
 from harness import Interpreter, Session, require_tool
 from harness.console import Block, Command, as_user, blocks, commands, matches, run
 from harness.processes import Argument
-from harness.session import PROJECT, default
+from harness.session import PROJECT
 from unshare_boot.language import parse
 
 if sys.version_info >= (3, 11):
@@ -77,12 +77,11 @@ def wheelhouse(session: Session) -> Path:
 
 def with_venv(session: Session) -> Interpreter:
     """The newest interpreter that `python -m venv` works with: Debian's want one package more."""
-    every = [variant.interpreter for variant in default(session.found)]
-    for interpreter in reversed(every):
+    for interpreter in reversed(session.available):
         command = [str(interpreter.executable), "-c", "import ensurepip"]
         if subprocess.run(command, capture_output=True).returncode == 0:
             return interpreter
-    return every[-1]
+    return session.available[-1]
 
 
 @pytest.fixture(scope="session")

@@ -77,12 +77,14 @@ class Session:
 
     Attributes:
         directory: below the system's directory for temporary files; everybody can read it.
-        found: the interpreters.
+        available: the interpreters of this machine, or those named.
+        found: those of them to test.
         user: who the processes under test belong to.
         root: the same for processes that run as root.
     """
 
     directory: Path
+    available: tuple[Interpreter, ...]
     found: tuple[Interpreter, ...]
     user: User
     root: User
@@ -97,17 +99,16 @@ class Session:
         Raises:
             Unusable: an environment variable asks for what is not available here.
         """
-        found = tuple(interpreters.find())
+        found = available = tuple(interpreters.find())
         if not every and not os.environ.get(interpreters.NAMED):
-            found = tuple(dict.fromkeys((found[0], found[-1])))
+            found = tuple(dict.fromkeys((available[0], available[-1])))
         uid, gid = os.getuid(), os.getgid()
         if uid == 0:
             uid = gid = int(os.environ.get("UNSHARE_BOOT_TEST_UID", "54321"))
         directory = Path(tempfile.mkdtemp(prefix="unshare-boot-", dir=_common_directory()))
         directory.chmod(0o755)
-        session = cls(
-            directory, found, User(uid, gid, directory / "home"), User(0, 0, directory / "root")
-        )
+        user, root = User(uid, gid, directory / "home"), User(0, 0, directory / "root")
+        session = cls(directory, available, found, user, root)
         for path in (session.user.home, session.root.home, directory / "work"):
             path.mkdir(mode=0o755)
         try:
@@ -190,7 +191,7 @@ class Session:
     def readable_interpreter(self) -> Path:
         """The newest interpreter that our user can look at wholly, which virtualenv does."""
         code = "import os, sysconfig; os.listdir(sysconfig.get_config_var('LIBDIR'))"
-        known = [self.base(interpreter) for interpreter in reversed(self.found)]
+        known = [self.base(interpreter) for interpreter in reversed(self.available)]
         for executable in [*known, Path("/usr/bin/python3")]:
             if executable.exists() and self.user.run([executable, "-c", code]).status == 0:
                 return executable
