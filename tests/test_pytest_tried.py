@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, require_tool
-from harness.pytest_runs import Run, run, tested
+from harness import Finished, Python, Session, require_tool
+from harness.pytest_runs import Run, run, with_pytest
 
-__all__ = ["run", "tested"]
+__all__ = ["run"]
 
 TESTS = """
 import socket, subprocess, sys
@@ -60,6 +60,18 @@ def test_of_the_outside():
     reach("marked.test", 443)
 """
 GATE = 'unshare = "offline,allow=allowed.test:443"'
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The newest Python and pytest; the oldest as well with all interpreters."""
+    if "tested" in metafunc.fixturenames:
+        every = ["oldest", "newest"] if metafunc.config.getoption("--all-pythons") else ["newest"]
+        metafunc.parametrize("tested", every, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def tested(request: pytest.FixtureRequest, session: Session) -> Python:
+    return with_pytest(session, request.param)
 
 
 def sections(done: Finished) -> dict[str, list[str]]:

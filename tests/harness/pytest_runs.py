@@ -23,10 +23,14 @@ Run = Callable[..., Finished]
 @pytest.fixture(scope="session", params=["oldest", "newest"])
 def tested(request: pytest.FixtureRequest, session: Session) -> Python:
     """An environment that has pytest and plugins; not changed by any test."""
-    # The newest Python with the newest pytest as well.
-    needs = [n for n in NEEDS if request.param == "oldest" or n != "pytest-forked"]
-    needs = [n.partition("<")[0] if request.param == "newest" else n for n in needs]
-    return with_packages(session, request.param, request.param, needs)
+    return with_pytest(session, request.param)
+
+
+def with_pytest(session: Session, which: str) -> Python:
+    """That environment; the newest Python has the newest pytest as well."""
+    needs = [n for n in NEEDS if which == "oldest" or n != "pytest-forked"]
+    needs = [n.partition("<")[0] if which == "newest" else n for n in needs]
+    return with_packages(session, which, which, needs)
 
 
 def with_packages(session: Session, which: str, name: str, needs: list[str]) -> Python:
