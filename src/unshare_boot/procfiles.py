@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     Range = tuple[int, int, int]  # inner, outer, count
 
 SUBORDINATE_FILES = {"uid": "/etc/subuid", "gid": "/etc/subgid"}
+LARGEST_PART = 1 << 16  # bytes of a file that are read at once
 ESCAPES = ("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")  # the backslash last
 
 
@@ -73,6 +74,16 @@ def status_field(name: str, path: str = "/proc/self/status") -> str:
     return ""
 
 
+def status_fields(path: str, *names: str) -> "list[str]":
+    """Return fields of proc_pid_status(5), as status_field() does, of one reading."""
+    text = "\n" + _read(path)
+    found = []
+    for name in names:
+        _, _, rest = text.partition(f"\n{name}:")
+        found.append(rest.partition("\n")[0].strip())
+    return found
+
+
 def read_id_map(kind: str, process: "Directory" = "/proc/self") -> "list[Range]":
     """Return the ranges of an id map, each inner, outer and count: user_namespaces(7).
 
@@ -128,8 +139,13 @@ def granted_ids(kind: str) -> "list[tuple[int, int]]":
 
 def _read(path: str, directory: "int | None" = None) -> str:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-    with open(descriptor, encoding="utf-8", errors="surrogateescape") as file:
-        return file.read()
+    try:  # a file object would take five system calls more
+        parts = [os.read(descriptor, LARGEST_PART)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, LARGEST_PART))
+    finally:
+        os.close(descriptor)
+    return b"".join(parts).decode("utf-8", "surrogateescape")
 
 
 def _unescaped(path: str) -> str:

@@ -47,7 +47,7 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
         f"gate.{name}": ("user,net=gate", {})
         for name in (
             *("__init__", "program", "network", "links", "filters", "rules", "helper"),
-            *("served", "loop", "names", "answerer", "decisions", "packets", "tcp", "udp"),
+            *("served", "loop", "names", "answerer", "decisions", "packets", "pair", "tcp", "udp"),
             *("who", "record"),
         )
     },

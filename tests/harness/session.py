@@ -215,6 +215,8 @@ class Session:
                 **kept,
                 # Tests may change what is installed, and uv's cache is linked to nothing then.
                 "UV_LINK_MODE": "copy",
+                # Our user cannot write there, and would compile at every start.
+                "UV_COMPILE_BYTECODE": "1",
                 "UV_PYTHON_DOWNLOADS": "never",
                 "UV_NO_PROGRESS": "1",
                 "PIP_DISABLE_PIP_VERSION_CHECK": "1",
@@ -271,7 +273,7 @@ class Session:
     def _make_venv(self, variant: Variant, directory: Path) -> None:
         executable = self.make_venv(variant.interpreter, directory)
         wheel = self.wheel(variant.kind)
-        options = ["--no-index", "--no-deps", "--compile-bytecode"]
+        options = ["--no-index", "--no-deps"]
         self.uv("pip", "install", "--python", executable, *options, wheel)
 
     def _handle(self, variant: Variant, directory: Path) -> Python:

@@ -58,10 +58,10 @@ class Answerer:
         """Answer what comes over TCP, each message behind its length: RFC 1035, 4.2.2."""
 
         def ready(_: int) -> None:
-            handle = accepted(listener)
-            if handle:
+            taken = accepted(listener)
+            if taken:
                 make_room(self._open, MOST)
-                self._open.append(Talk(self._loop, handle, self._answer_stream))
+                self._open.append(Talk(self._loop, taken[0], self._answer_stream))
 
         self._loop.watch(listener.fileno(), EPOLLIN, ready)
 

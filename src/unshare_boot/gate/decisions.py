@@ -1,5 +1,7 @@
 """Decisions: whether what was tried may pass, and where it leads outside."""
 
+from time import monotonic
+
 from . import rules
 from .tcp import packed
 
@@ -12,7 +14,11 @@ if TYPE_CHECKING:
     from .rules import Rules
     from .tcp import Target
 
+    Resolved = Callable[[list[bytes], str], None]
     Decided = Callable[[list[Target], str], None]
+
+FRESH = 1.0  # seconds that an answer of the host's resolver is good for
+MOST_LOOKUPS = 1024  # names that have one at a time
 
 
 class Decisions:
@@ -22,6 +28,7 @@ class Decisions:
         self._loop = loop
         self._names = names
         self._rules = allowed
+        self._lookups: dict[str, Lookup] = {}
 
     def decide(self, address: bytes, port: int, protocol: str, decided: "Decided") -> None:
         """Find out where a connection leads outside; nowhere with a reason."""
@@ -40,6 +47,10 @@ class Decisions:
             else:
                 decided([], rules.NOT_ALLOWED)
 
+    def expect(self, name: str) -> None:
+        """Ask the host's resolver for a name that will be connected to."""
+        self._look_up(name)
+
     def _resolve(
         self,
         wanted: "list[str]",
@@ -48,7 +59,7 @@ class Decisions:
         only: "bytes | None",
         decided: "Decided",
     ) -> None:
-        """Ask the host's resolver, in a thread, for names.
+        """Find out what names are outside.
 
         Args:
             wanted: the names.
@@ -57,16 +68,6 @@ class Decisions:
             only: where that is given, the one address that counts.
             decided: gets the addresses.
         """
-
-        def work() -> "Callable[[], None]":
-            addresses: list[bytes] = []
-            problem = ""
-            for name in wanted:
-                try:
-                    addresses += look_up(name)
-                except OSError as error:
-                    problem = f"{name} does not resolve outside: {error.strerror}"
-            return lambda: resolved(addresses, problem)
 
         def resolved(addresses: "list[bytes]", problem: str) -> None:
             if only is not None:
@@ -82,15 +83,80 @@ class Decisions:
                 problem = f"{wanted[0]} is {text_of(addresses[0])}, where no name may lead"
             decided([target_of(each, port) for each in good], "" if good else problem)
 
-        self._loop.in_thread(work)
+        self._gather(wanted, [], "", resolved)
+
+    def _gather(
+        self, wanted: "list[str]", addresses: "list[bytes]", problem: str, resolved: "Resolved"
+    ) -> None:
+        if not wanted:
+            resolved(addresses, problem)
+            return
+        lookup = self._look_up(wanted[0])
+        lookup.then(
+            lambda: self._gather(
+                wanted[1:], addresses + lookup.addresses, lookup.problem or problem, resolved
+            )
+        )
+
+    def _look_up(self, name: str) -> "Lookup":
+        now = monotonic()
+        lookup = self._lookups.pop(name, None)
+        if lookup is None or now - lookup.since > FRESH:
+            lookup = Lookup(name, now)
+            self._loop.in_thread(lookup.ask)
+        self._lookups[name] = lookup  # the latest comes last
+        if len(self._lookups) > MOST_LOOKUPS:
+            del self._lookups[next(iter(self._lookups))]
+        return lookup
+
+
+class Lookup:
+    """A question to the host's resolver.
+
+    Attributes:
+        since: when it was asked, in seconds of the monotonic clock.
+        addresses: the answer, in the resolver's order.
+        problem: why there is none.
+    """
+
+    def __init__(self, name: str, since: float) -> None:
+        self.since = since
+        self.addresses: list[bytes] = []
+        self.problem = ""
+        self._name = name
+        self._waiting: list[Callable[[], None]] | None = []
+
+    def then(self, done: "Callable[[], None]") -> None:
+        """Call something once the answer is there."""
+        if self._waiting is None:
+            done()
+        else:
+            self._waiting.append(done)
+
+    def ask(self) -> "Callable[[], None]":
+        """Ask, in a thread; what is returned is to be called in the loop."""
+        try:
+            self.addresses = look_up(self._name)
+        except OSError as error:
+            self.problem = f"{self._name} does not resolve outside: {error.strerror}"
+        return self._answered
+
+    def _answered(self) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        for done in waiting:
+            done()
 
 
 def look_up(name: str) -> "list[bytes]":
-    """Return the addresses of a name, as the host's resolver has them, in its order."""
+    """Return the addresses of a name, as the host's resolver has them, in its order.
+
+    Raises:
+        OSError: it has none.
+    """
     from _socket import SOCK_STREAM, gaierror, getaddrinfo
 
-    try:
-        found = getaddrinfo(name, None, 0, SOCK_STREAM)
+    try:  # as bytes: a str is encoded as IDNA first, which some names from inside cannot be
+        found = getaddrinfo(name.encode("ascii"), None, 0, SOCK_STREAM)
     except gaierror as error:
         raise OSError(error.errno, error.strerror) from None
     return list(dict.fromkeys(packed(str(address[0])) for *_, address in found))

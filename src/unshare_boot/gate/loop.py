@@ -6,11 +6,13 @@ from select import EPOLLIN, epoll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _thread import LockType
     from typing import Callable
 
     Handler = Callable[[int], None]
 
 RESERVED = 64  # descriptors
+MOST_EVENTS = 64  # of a turn
 MOST_THREADS = 16  # for names; more questions wait
 
 
@@ -31,6 +33,7 @@ class Loop:
         self.watch(self._wake, EPOLLIN, self._finish)
         self._waiting: list[Callable[[], Callable[[], None]]] = []
         self._threads = 0
+        self._idle: list[LockType] = []  # one each, to be released when there is work
 
     def watch(self, descriptor: int, mask: int, handler: "Handler") -> None:
         """Have a handler called with what happens at a descriptor, and go on doing so."""
@@ -50,32 +53,50 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something happens, and have all of it handled, one step each."""
-        for descriptor, events in self._epoll.poll():
+        for descriptor, events in self._epoll.poll(maxevents=MOST_EVENTS):
             handler = self._handlers.get(descriptor)
             if handler:  # not if another one has closed it just now
                 handler(events)
 
     def in_thread(self, work: "Callable[[], Callable[[], None]]") -> None:
         """Do something that blocks in a thread, then call in the loop what it has returned."""
-        self._waiting.append(work)
-        if self._threads < MOST_THREADS:
-            from _thread import start_new_thread
+        from _thread import start_new_thread
 
-            self._threads += 1
+        self._waiting.append(work)
+        if self._idle:
+            self._idle.pop().release()
+        elif self._threads < MOST_THREADS:
             try:
                 start_new_thread(self._work, ())
-            except RuntimeError:  # no thread to be made; one that runs takes it
-                self._threads -= 1
+                self._threads += 1
+            except RuntimeError:  # RLIMIT_NPROC; one that runs takes it
+                if not self._threads:
+                    self._do(self._waiting.pop())
 
     def _work(self) -> None:
+        """Be a thread: take what waits, and wait where nothing does."""
+        from _thread import allocate_lock
+
+        wanted = allocate_lock()
         while True:
             try:
                 work = self._waiting.pop(0)
             except IndexError:
-                self._threads -= 1
-                return
-            self._done.append(work())
-            os.write(self._woken, b"!")
+                wanted.acquire(blocking=False)
+                self._idle.append(wanted)
+                if not self._waiting:
+                    wanted.acquire()
+                    continue
+                try:  # something came while nobody could know that this thread waits
+                    self._idle.remove(wanted)
+                except ValueError:
+                    pass
+            else:
+                self._do(work)
+
+    def _do(self, work: "Callable[[], Callable[[], None]]") -> None:
+        self._done.append(work())
+        os.write(self._woken, b"!")
 
     def _finish(self, _: int) -> None:
         for _ in os.read(self._wake, 4096):

@@ -15,8 +15,9 @@ from .decisions import Decisions, target_of, text_of
 from .filters import KEPT
 from .loop import Loop
 from .network import GATEWAY4, GATEWAY6, OUTER, RECORD_PORT
+from .pair import abort
 from .record import Record
-from .tcp import Connections, abort, accepted, dial, packed, reason_of
+from .tcp import Connections, accepted, dial, packed, reason_of
 from .udp import Datagrams
 from .who import Finder
 
@@ -130,22 +131,29 @@ class Gate:
             if self._holds:  # or B's kernel has refused it by now
                 self._refuse(packet, "")
             return
-        who = self._who(packet)
         if not self._connections.begin(packet):
-            self._note("tcp", packet, "too many at once", who)
+            self._note("tcp", packet, "too many at once")
             self._refuse(packet, "")
             return
+        found: list[Who] = []
+
+        def who() -> "Who":
+            if not found:
+                found.append(self._who(packet))
+            return found[0]
+
+        def note(reason: str) -> None:
+            self._note("tcp", packet, reason, who())
 
         def decided(targets: "list[Target]", reason: str) -> None:
             if reason:
-                self._note("tcp", packet, reason, who)
+                note(reason)
                 self._connections.end(packet, "" if reason == rules.NOT_ALLOWED else "host")
-                return
-            self._connections.connect(
-                packet, targets, lambda failed: self._note("tcp", packet, failed, who)
-            )
+            else:
+                self._connections.connect(packet, targets, note)
 
         self._decisions.decide(packet.target, packet.port, "tcp", decided)
+        who()  # while the resolver or the far side is waited for
 
     def _datagram_tried(self, packet: "Packet") -> None:
         """Note it, and refuse it unless its port is served: then `_serve_port` does."""
@@ -167,12 +175,15 @@ class Gate:
     def _asked(self, question: "names.Question", ends: "Ends", protocol: str) -> None:
         if question.name == names.LOCAL or question.kind not in (names.A, names.AAAA, names.ANY):
             return
+        known = self._rules.knows_name(question.name)
+        if known:
+            self._decisions.expect(question.name)
         number = packets.TCP if protocol == "tcp" else packets.UDP
         who = self._finder.find(number, *ends)
         self._askers[question.name] = who
         if len(self._askers) > MOST_KEYS:
             del self._askers[next(iter(self._askers))]
-        reason = "" if self._rules.knows_name(question.name) else rules.NOT_ALLOWED
+        reason = "" if known else rules.NOT_ALLOWED
         version = 6 if question.kind == names.AAAA else 4
         address = text_of(self._names.address(question.name, version))
         self._record.add("dns", question.name, address, 53, reason, who)
@@ -230,11 +241,10 @@ class Gate:
         """
 
         def ready(_: int) -> None:
-            inner = accepted(listener)
-            if inner is None:
+            taken = accepted(listener)
+            if taken is None:
                 return
-            sender = inner.getpeername()
-            source = packed(str(sender[0])), int(sender[1])
+            inner, source = taken
             who = self._finder.find(packets.TCP, source, (packed(address), port))
 
             def connected(outer: "socket") -> None:
@@ -273,10 +283,10 @@ class Gate:
 
     def _tell_record(self, _: int) -> None:
         self._packets_ready(0)  # what was tried before this was asked is part of the answer
-        handle = accepted(self._sockets["record"])
-        if handle:
+        taken = accepted(self._sockets["record"])
+        if taken:
             make_room(self._readers, MOST_READERS)
-            self._readers.append(Talk(self._loop, handle, to_send=self._record.dump()))
+            self._readers.append(Talk(self._loop, taken[0], to_send=self._record.dump()))
 
 
 def _apart(text: str) -> "tuple[str, int]":

@@ -8,11 +8,12 @@
 So connect(2) inside does what it would outside, but for who has the address.
 """
 
+import os
 from errno import ECONNREFUSED, EINPROGRESS, EMFILE, ENETUNREACH, ENFILE
-from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
+from select import EPOLLOUT
 
-from ..rtnetlink import number
 from . import packets
+from .pair import Buffer, Pair, Pipe, abort
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,15 +23,13 @@ if TYPE_CHECKING:
     from .loop import Loop
     from .packets import Packet
 
+    Address = tuple[bytes, int]  # and a port
     Key = tuple[bytes, int, bytes, int]
     Target = tuple[int, tuple[str, int]]  # address family and address, as for connect
 
-CHUNK = 1 << 18  # bytes that are read at once
 MOST_TRYING = 8192  # connections that are being made
 MOST_READY = 4096  # that are made outside, and not yet taken
-BROKEN = EPOLLERR | EPOLLHUP
 TOO_MANY = (EMFILE, ENFILE)
-RESET = number(1, 4) + number(0, 4)  # struct linger: on, 0 seconds
 
 
 class Connections:
@@ -53,7 +52,7 @@ class Connections:
         self._refuse = refuse
         self._trying: set[Key] = set()
         self._ready: dict[Key, tuple[Packet, socket]] = {}
-        self._buffer = memoryview(bytearray(CHUNK))
+        self._between = Pipe() if hasattr(os, "splice") else Buffer()
 
     def is_known(self, packet: "Packet") -> bool:
         """Tell whether a SYN is a second one; if all is ready it is sent on again."""
@@ -102,11 +101,11 @@ class Connections:
 
     def accept(self, listener: "socket") -> None:
         """Take the connection that the kernel has made, and copy from here on."""
-        inner = accepted(listener)
-        if inner is None:
+        taken = accepted(listener)
+        if taken is None:
             return
-        key = _key_of(inner)
-        _, outer = self._ready.pop(key, (None, None))
+        inner, sender = taken
+        _, outer = self._ready.pop((*sender, *_target_of(inner)), (None, None))
         if outer is None:
             abort(inner)
             return
@@ -114,88 +113,7 @@ class Connections:
 
     def copy(self, inner: "socket", outer: "socket") -> None:
         """Copy both ways until both are done."""
-        Pair(self._loop, self._buffer, inner, outer)
-
-
-class Pair:
-    """Two sockets, and what is copied between them: at most `CHUNK` bytes wait either way."""
-
-    def __init__(self, loop: "Loop", buffer: memoryview, inner: "socket", outer: "socket") -> None:
-        self._loop = loop
-        self._buffer = buffer
-        self._ends = (inner, outer)
-        self._waiting = [b"", b""]  # of each end, what it is still to be sent
-        self._finished = [False, False]  # of each end, whether nothing more comes from it
-        self._shut = [False, False]  # of each end, whether it has been told so of the other
-        for each in self._ends:
-            _no_delay(each)
-        for side in (0, 1):
-            self._watch(side)
-
-    def _watch(self, side: int) -> None:
-        mask = EPOLLOUT if self._waiting[side] else 0
-        if not self._finished[side] and not self._waiting[1 - side]:
-            mask |= EPOLLIN
-        handler = self._first if side == 0 else self._second
-        self._loop.watch(self._ends[side].fileno(), mask, handler)
-
-    def _first(self, events: int) -> None:
-        self._happened(0, events)
-
-    def _second(self, events: int) -> None:
-        self._happened(1, events)
-
-    def _happened(self, side: int, events: int) -> None:
-        try:
-            if events & EPOLLOUT and self._waiting[side]:
-                sent = self._ends[side].send(self._waiting[side])
-                self._waiting[side] = self._waiting[side][sent:]
-            elif events & (EPOLLIN | BROKEN):
-                self._read(side)
-            self._shut_down()
-        except BlockingIOError:
-            return
-        except OSError:  # a reset, which the other end is to see as well
-            self._close(abort)
-            return
-        if all(self._finished) and not any(self._waiting):
-            self._close(lambda each: each.close())
-            return
-        self._watch(0)
-        self._watch(1)
-
-    def _read(self, side: int) -> None:
-        if self._finished[side] or self._waiting[1 - side]:
-            if self._finished[side]:  # hung up both ways, and nothing was left to read
-                raise OSError
-            error = self._ends[side].getsockopt(1, 4)  # SOL_SOCKET, SO_ERROR
-            if error:
-                raise OSError(error, "")
-            return
-        count = self._ends[side].recv_into(self._buffer)
-        if not count:
-            self._finished[side] = True
-            return
-        other = 1 - side
-        try:
-            sent = self._ends[other].send(self._buffer[:count])
-        except BlockingIOError:
-            sent = 0
-        if sent < count:
-            self._waiting[other] = bytes(self._buffer[sent:count])
-
-    def _shut_down(self) -> None:
-        """Pass the end of what one side sends on, once all of it has been."""
-        for side in (0, 1):
-            other = 1 - side
-            if self._finished[side] and not self._waiting[other] and not self._shut[other]:
-                self._shut[other] = True
-                self._ends[other].shutdown(1)  # SHUT_WR
-
-    def _close(self, how: "Callable[[socket], None]") -> None:
-        for each in self._ends:
-            self._loop.forget(each.fileno())
-            how(each)
+        Pair(self._loop, self._between, inner, outer)
 
 
 def dial(
@@ -247,28 +165,20 @@ def dial(
     loop.watch(outer.fileno(), EPOLLOUT, happened)
 
 
-def accepted(listener: "socket") -> "socket | None":
-    """Return a connection that waits, None where there is none, or no descriptor for it."""
-    from _socket import socket
+def accepted(listener: "socket") -> "tuple[socket, Address] | None":
+    """Return a connection that waits, and who made it.
+
+    None where there is none, or no descriptor for it.
+    """
+    from _socket import SOCK_STREAM, socket
 
     try:
-        descriptor, _ = listener._accept()  # type: ignore[attr-defined]
+        descriptor, sender = listener._accept()  # type: ignore[attr-defined]
     except OSError:  # it has gone away; or no descriptor is left, and it waits
         return None
-    handle = socket(fileno=descriptor)
+    handle = socket(listener.family, SOCK_STREAM, 0, fileno=descriptor)
     handle.setblocking(False)
-    return handle
-
-
-def abort(handle: "socket") -> None:
-    """Close a connection with a reset."""
-    from _socket import SO_LINGER, SOL_SOCKET
-
-    try:
-        handle.setsockopt(SOL_SOCKET, SO_LINGER, RESET)
-    except OSError:
-        pass
-    handle.close()
+    return handle, (packed(sender[0]), sender[1])
 
 
 def reason_of(error: int) -> str:
@@ -295,21 +205,12 @@ def packed(text: str) -> bytes:
     return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
 
 
-def _key_of(inner: "socket") -> "Key":
+def _target_of(inner: "socket") -> "Address":
     try:
-        (source, source_port), (target, port) = inner.getpeername()[:2], inner.getsockname()[:2]
+        target, port = inner.getsockname()[:2]
     except OSError:  # it has gone away
-        return b"", 0, b"", 0
-    return packed(source), source_port, packed(target), port
-
-
-def _no_delay(handle: "socket") -> None:
-    from _socket import IPPROTO_TCP, TCP_NODELAY
-
-    try:
-        handle.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-    except OSError:  # it has gone away
-        pass
+        return b"", 0
+    return packed(target), port
 
 
 WHOLE = True

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from ..procfiles import status_field
+from ..procfiles import status_fields
 from ..rtnetlink import NLM_F_REQUEST, number
 
 TYPE_CHECKING = False
@@ -17,6 +17,7 @@ AF_INET, AF_INET6 = 2, 10
 TCP, UDP = 6, 17
 ALL_STATES = 0xFFFFFFFF
 MOST_PARENTS = 32
+MOST_KNOWN = 64  # sockets, such as one that asks for both kinds of addresses
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
 
@@ -40,19 +41,21 @@ class Who:
         self.parents: list[int] = []
         if pid is not None:
             try:
-                self.inner_pid = _inner_pid(pid)
-                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
-                    self.command = file.read().rstrip("\n")
+                numbers, name, parent = status_fields(
+                    f"/proc/{pid}/status", "NSpid", "Name", "PPid"
+                )
+                self.inner_pid = _last(numbers, pid)
+                self.command = _unescaped(name)
                 if is_inside:
-                    self._find_parents(is_inside)
+                    self._find_parents(parent, is_inside)
             except OSError:  # it has ended
                 pass
 
-    def _find_parents(self, is_inside: "Callable[[str], bool]") -> None:
-        parent = status_field("PPid", f"/proc/{self.pid}/status")
+    def _find_parents(self, parent: str, is_inside: "Callable[[str], bool]") -> None:
         while len(self.parents) < MOST_PARENTS and is_inside(parent):
-            self.parents.append(_inner_pid(int(parent)))
-            parent = status_field("PPid", f"/proc/{parent}/status")
+            numbers, above = status_fields(f"/proc/{parent}/status", "NSpid", "PPid")
+            self.parents.append(_last(numbers, int(parent)))
+            parent = above
 
 
 class Finder:
@@ -67,6 +70,7 @@ class Finder:
         self._diag = diag
         self._network = network
         self._latest: list[int] = []  # who was found lately comes first
+        self._known: dict[int, Who] = {}  # of sockets, by inode number
 
     def find(self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]") -> Who:
         """Return the process that has the socket of a connection or datagram.
@@ -79,10 +83,20 @@ class Finder:
         for each in (target, (bytes(len(source[0])), 0)):
             inode = self._inode(protocol, source, each)
             if inode:
-                return Who(self._holder(f"socket:[{inode}]"), self._is_inside)
+                return self._owner(inode)
             if protocol == TCP:
                 break
         return Who()
+
+    def _owner(self, inode: int) -> Who:
+        known = self._known.get(inode)
+        if known is None:
+            known = Who(self._holder(f"socket:[{inode}]"), self._is_inside)
+            if known.pid is not None:
+                self._known[inode] = known
+            if len(self._known) > MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+        return known
 
     def only(self) -> "Who | None":
         """Return the only process in the namespace; None where there are more."""
@@ -140,10 +154,15 @@ class Finder:
         return (status.st_dev, status.st_ino) == self._network
 
 
-def _inner_pid(pid: int) -> int:
-    """Return the number of a process in its own PID namespace."""
-    numbers = status_field("NSpid", f"/proc/{pid}/status").split()
-    return int(numbers[-1]) if numbers else pid
+def _last(numbers: str, pid: int) -> int:
+    """Return a process's number in its own PID namespace, of proc_pid_status(5)'s NSpid."""
+    return int((numbers or str(pid)).split()[-1])
+
+
+def _unescaped(name: str) -> str:
+    """Return a name as it is; proc_pid_status(5) has newlines and backslashes escaped."""
+    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return text.replace("\\n", "\n").replace("\\\\", "\\")
 
 
 def _has(pid: int, link: str) -> bool:
@@ -152,7 +171,7 @@ def _has(pid: int, link: str) -> bool:
         names = os.listdir(directory)
     except OSError:  # it has ended
         return False
-    for name in names:
+    for name in reversed(names):  # the socket is likely to be the latest
         try:
             if os.readlink(f"{directory}/{name}") == link:
                 return True
