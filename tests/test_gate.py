@@ -274,6 +274,27 @@ print(socket.gethostbyname("x.test")[:7])
     assert run(one, code, "user,net=gate") == "198.18.\n"
 
 
+def test_bytes_that_no_host_name_has(one: Visitor) -> None:
+    """A label may hold any bytes: they lead nowhere else, and others go on."""
+    code = f"""
+name, port = {NAME!r}, {ECHO_PORT}
+
+def asked(label):
+    labels = [label, *(part.encode() for part in name.split(".")[1:])]
+    question = b"".join(bytes([len(each)]) + each for each in labels) + bytes([0, 0, 1, 0, 1])
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.sendto(bytes([1, 2, 1, 0, 0, 1]) + bytes(6) + question, ("192.0.2.1", 53))
+        return socket.inet_ntoa(client.recv(512)[-4:])
+
+labels = [bytes([255]) * (20 + each) for each in range(20)]
+labels += [bytes([each]) for each in range(48) if each != 45]
+labels += [name.encode() + bytes([each]) for each in (0, 9, 10, 32, 37, 46, 47, 64, 92)]
+print({{try_tcp(asked(label), port) for label in labels}}, try_tcp(name, port))
+"""
+    allow = f"user,net=gate,allow=*.{NAME.partition('.')[2]}:{ECHO_PORT}"
+    assert run(one, code, allow) == "{'EHOSTUNREACH'} b'hello'\n"
+
+
 # The record.
 
 

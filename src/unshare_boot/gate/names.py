@@ -16,6 +16,7 @@ OPCODE = 0x7800
 FORMAT_ERROR, NO_SUCH_NAME, NOT_IMPLEMENTED = 1, 3, 4
 LONGEST_NAME = 255  # bytes, RFC 1035, 3.1
 TTL = 60  # seconds
+HOST_NAME = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 LOCAL = "localhost"  # RFC 6761, and all names below it
 
 FIRST4 = int.from_bytes(bytes([198, 18, 1, 0]), "big")  # of 198.18.0.0/15
@@ -89,7 +90,7 @@ def read(message: bytes) -> "Optional[Question]":
     question = message[12 : at + 5]
     if len(question) != at - 7 or int.from_bytes(question[-2:], "big") != IN:
         return None
-    name = ".".join(label.decode("ascii", "backslashreplace") for label in labels).lower()
+    name = ".".join(map(_readable, labels)).lower()
     kind = int.from_bytes(question[-4:-2], "big")
     return Question(message[:2], flags, name, kind, question)
 
@@ -112,6 +113,7 @@ def answer(question: Question, names: Names, version_6: bool) -> bytes:
         data = bytes(15) + b"\x01" if local else names.address(name, 6)
     elif kind == PTR:
         found = names.name(_reversed(name))
+        found = "" if "\\" in found else found
         data = b"".join(bytes([len(each)]) + each.encode() for each in found.split(".")) + b"\0"
         if not found:
             data, code = b"", NO_SUCH_NAME
@@ -123,6 +125,16 @@ def answer(question: Question, names: Names, version_6: bool) -> bytes:
         record = b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1" + TTL.to_bytes(4, "big")
         record += len(data).to_bytes(2, "big") + data
     return header + question.raw + record
+
+
+def _readable(label: bytes) -> str:
+    """Return a label; what no host name has is escaped as in RFC 1035, 5.1.
+
+    Above all a NUL, behind which getaddrinfo(3) would not see the rest.
+    """
+    if HOST_NAME.issuperset(label):
+        return label.decode()
+    return "".join(chr(each) if each in HOST_NAME else f"\\{each:03}" for each in label)
 
 
 def _reversed(name: str) -> bytes:
