@@ -39,8 +39,9 @@ def test_it_stands_alone(svg: Path) -> None:
     ids=lambda svg: svg.stem,
 )
 def test_a_drawing_is_what_its_script_draws(svg: Path, tmp_path: Path) -> None:
-    script = shutil.copy(svg.with_suffix(".py"), tmp_path)
-    subprocess.run([sys.executable, script], check=True)
+    for script in PICTURES.glob("*.py"):
+        shutil.copy(script, tmp_path)
+    subprocess.run([sys.executable, tmp_path / f"{svg.stem}.py"], check=True)
     assert (tmp_path / svg.name).read_text() == svg.read_text()
 
 
