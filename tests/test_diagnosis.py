@@ -165,6 +165,31 @@ def test_root_without_its_capability(each: Python) -> None:
     assert found.cure == "add user to the list: PY_UNSHARE='user,net'"
 
 
+@pytest.mark.parametrize(
+    ("unshare", "lacks", "more"),
+    [
+        ("net", "net_admin", ", or have lo stay down: net=down"),
+        ("net=gate", "net_admin", ""),
+        ("net=gate", "net_raw", ""),
+    ],
+)
+def test_root_without_rights_over_networks(
+    newest: Python, unshare: str, lacks: str, more: str
+) -> None:
+    """As in a container with --cap-add=SYS_ADMIN alone; each cure is applied."""
+    found = told(run(newest, unshare, [*OWN, "setpriv", f"--bounding-set=-{lacks}"]))
+    assert found.why.startswith(f"root lacks CAP_{lacks.upper()} here (CapEff 0000")
+    assert found.cause == "root-that-cannot-set-up-a-network"
+    with_user, _, grant = found.cure.partition(", or ")
+    assert with_user == f"add user to the list: PY_UNSHARE='user,{unshare}'"
+    assert grant == f"run the container with --cap-add={lacks.upper()}{more}"
+    cures = [(f"user,{unshare}", f"-{lacks}"), (unshare, "+all")]
+    cures += [("net=down", f"-{lacks}")] if more else []
+    for text, bounding in cures:
+        wrapper = [*OWN, "setpriv", f"--bounding-set={bounding}"]
+        assert run(newest, text, wrapper).ok() == "user code\n"
+
+
 def test_user_namespaces_are_not_to_be_had_either(each: Python) -> None:
     limit = shell("echo 0 > /proc/sys/user/max_user_namespaces")
     wrapper = [*OWN, *limit, "setpriv", "--bounding-set=-sys_admin"]
@@ -672,6 +697,18 @@ def test_too_old_for_an_overlay(tmp_path: Path) -> None:
     assert "5.11" in tree.told("overlay='.'", "fsconfig(overlay, create)", errno.EPERM).cure
     found = tree.told("overlay='.'", "fsopen(overlay)", errno.ENODEV)
     assert found.cure == "sudo modprobe overlay"
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "module"),
+    [
+        ("netlink(RTM_NEWLINK, veth)", errno.EOPNOTSUPP, "veth"),
+        ("socket(AF_PACKET)", errno.EAFNOSUPPORT, "af_packet"),
+    ],
+)
+def test_no_interfaces_for_a_gate(tmp_path: Path, call: str, number: int, module: str) -> None:
+    found = Tree(tmp_path, {}).told("net=gate", call, number, "user,net=gate")
+    assert found.cure == f"sudo modprobe {module}; in a container, on the host"
 
 
 def test_too_old_for_read_only_trees(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from ..errors import UnshareError
 from ..namespaces import NAMESPACES, call, unshare, write_file
 from ..procfiles import Mount, mounts_of, read_id_map, status_field
 
-CAP_SYS_ADMIN = 21  # include/uapi/linux/capability.h
+CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # include/uapi/linux/capability.h
+CAP_SYS_ADMIN = 21
 CAP_SETFCAP = 31
 NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
 PATIENCE = 1  # second that a try may take: a child that hangs must not hold up the refusal

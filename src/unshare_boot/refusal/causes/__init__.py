@@ -6,6 +6,7 @@ that it can explain, and a function that looks for it on the machine.
 
 from errno import (
     EACCES,
+    EAFNOSUPPORT,
     EAGAIN,
     EINVAL,
     EMFILE,
@@ -14,6 +15,7 @@ from errno import (
     ENOMEM,
     ENOSPC,
     ENOSYS,
+    EOPNOTSUPP,
     EPERM,
     ERANGE,
     EROFS,
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from .case import Finding, Look
 
 NEWER = ("move_mount", "fsopen", "fsmount", "mount_setattr")  # system calls for mounts
+NETWORK = ("ioctl", "netlink", "socket", "setsockopt", "bind")
 DENIED = (EACCES, EPERM)
 NO_SPACE = (ENOSPC, EUSERS)
 
@@ -99,6 +102,7 @@ CAUSES = (
     Cause("limit-further-out", limits.limit_further_out, ("unshare",), NO_SPACE),
     Cause("joining-a-process", rights.joining_a_process, ("open",), DENIED),
     Cause("lists-without-user", _needs_user, ("unshare", "mount", "sethostname"), (EPERM,)),
+    Cause("root-that-cannot-set-up-a-network", rights.network_rights, NETWORK, (EPERM,)),
     Cause("not-dumpable", process.not_dumpable, (), DENIED),
     Cause("apparmor-on-ubuntu", seccomp_and_lsm.apparmor_on_ubuntu, (), DENIED),
     Cause("apparmor-profile", seccomp_and_lsm.apparmor_profile, (), DENIED),
@@ -112,6 +116,7 @@ CAUSES = (
     Cause("clocks", process.clock_out_of_range, ("write",), (ERANGE,)),
     Cause("overlays-for-root-only", kernel.overlay_for_root, (), (EPERM, EINVAL)),
     Cause("no-overlay-file-system", kernel.no_overlay, (), (ENODEV,)),
+    Cause("no-interfaces-for-the-gate", kernel.no_interfaces, NETWORK, (EAFNOSUPPORT, EOPNOTSUPP)),
     Cause("no-such-system-call", kernel.no_system_call, (), (ENOSYS,)),
     Cause("processes-of-a-control-group", limits.processes_of_the_group, (), (EAGAIN,)),
     Cause("processes-of-a-user", limits.processes_of_the_user, (), (EAGAIN,)),

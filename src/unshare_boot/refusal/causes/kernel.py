@@ -103,6 +103,18 @@ def no_overlay(case: Case) -> "Finding":
     return "this kernel has no overlay file system loaded", "sudo modprobe overlay"
 
 
+def no_interfaces(case: Case) -> "Finding":
+    """The gate takes a pair of veth(4) interfaces, and a packet(7) socket."""
+    module = {"AF_PACKET": "af_packet", "RTM_NEWLINK, veth": "veth"}.get(case.target)
+    if module is None:
+        return None
+    what = "packet(7) sockets" if module == "af_packet" else "veth(4) interfaces"
+    return (
+        f"this kernel has no {what} loaded, which net=gate takes",
+        f"sudo modprobe {module}; in a container, on the host",
+    )
+
+
 def no_system_call(case: Case) -> "Finding":
     """ENOSYS: what a kernel answers to a system call that came after it."""
     if not case.call:

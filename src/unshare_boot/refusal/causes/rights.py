@@ -3,7 +3,7 @@
 from errno import EPERM, errorcode
 
 from ...namespaces import Plan
-from ..machine import CAP_SETFCAP
+from ..machine import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETFCAP
 from .case import Case
 
 TYPE_CHECKING = False
@@ -44,6 +44,26 @@ def needs_user(case: Case, find: "Find") -> "Finding":
     if found:
         return f"{why}: {found[1]}", f"{found[2]} (and add user to the list)"
     grant = "run the container with --cap-add=SYS_ADMIN" if root else "let root start it"
+    return why, grant
+
+
+def network_rights(case: Case) -> "Finding":
+    """A network namespace without a user namespace of its own: netdevice(7), packet(7)."""
+    machine = case.machine
+    number, name = CAP_NET_ADMIN, "NET_ADMIN"
+    if case.target == "AF_PACKET":
+        number, name = CAP_NET_RAW, "NET_RAW"
+    if case.plan.user is not None or machine.capable(number):
+        return None
+    why = (
+        f"root lacks CAP_{name} here (CapEff {machine.status('CapEff')}), as in a container: it "
+        "may make a network namespace, but not set it up"
+    )
+    grant = f"run the container with --cap-add={name}"
+    if case.plan.net == "lo":
+        grant += ", or have lo stay down: net=down"
+    if machine.try_user() is None:
+        return why, f"add user to the list: {case.list_with_user()}, or {grant}"
     return why, grant
 
 
