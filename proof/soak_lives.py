@@ -120,3 +120,25 @@ for number in range(clients):
             else:
                 raise SystemExit("no answer")
 """
+
+# Behind a gate: as many times as it is told, a connection that passes, one that does not, and one
+# of 3,000 names; says so when it is done.
+VISITOR = """
+import contextlib, itertools, socket, sys
+host, port = sys.argv[1], int(sys.argv[2])
+number = itertools.count()
+
+def connect(port):
+    with contextlib.suppress(ConnectionRefusedError), socket.create_connection((host, port)) as far:
+        far.sendall(b"once")
+        far.shutdown(socket.SHUT_WR)
+        while far.recv(100):
+            pass
+
+for line in sys.stdin:
+    for _ in range(int(line)):
+        connect(port)
+        connect(port + 1)
+        socket.gethostbyname(f"n{next(number) % 3000}.example.test")
+    print("done", flush=True)
+"""

@@ -39,11 +39,13 @@ ROLES = (
     ("watcher", "net="),
     ("driver", "net="),
     ("relay", "/udp"),
+    ("gate", "net=gate"),
 )
 NAMES = {
     "init": ("unshare-init",),
     "watcher": ("unshare-net",),
     "relay": ("unshare-udp",),
+    "gate": ("unshare-gate",),
     "driver": ("pasta", "pasta.avx2", "passt", "passt.avx2", "slirp4netns"),
 }
 FILES = {"mount": "mnt"}  # the kinds of namespaces that the language calls otherwise
@@ -55,6 +57,8 @@ ITEMS = (
     "net=down",
     "net,addr=10.0.0.1/8,addr=fd00::1/64",
     "net,sys",
+    "net=gate,record",
+    "net=gate,allow=192.0.2.1:80,allow=localhost:5432",
     "mount",
     "mount=slave",
     "mount=shared",

@@ -20,13 +20,13 @@ from pathlib import Path
 import pytest
 
 from harness import Python, Session, require_root, require_tool, until
-from harness.internet import Site
+from harness.internet import ECHO_PORT, SERVER, Site
 from harness.require import SEARCH_PATH
 from harness.session import PROJECT, default, variants
 from proof import ground
 from proof.conftest import Tally, Watch
 from proof.ground import MemoryGroup
-from proof.soak_lives import CLIENTS, ECHO, LISTENER, SUCCESSION, Has, pending
+from proof.soak_lives import CLIENTS, ECHO, LISTENER, SUCCESSION, VISITOR, Has, pending
 
 HERE = Path(__file__).parent
 CLOCKS = HERE / "soak_clocks.py"
@@ -368,13 +368,38 @@ def test_watcher_does_not_grow(
         tally.case(count=times)
 
 
+def test_gate_does_not_grow(
+    newest: Python, site: Site, tally: Tally, watch: Watch, full: bool
+) -> None:
+    times = 30_000 if full else 2500
+    listing = f"user,net=gate,allow={SERVER}:{ECHO_PORT}"
+    arguments = (SERVER, str(ECHO_PORT))
+    with started(newest, site, VISITOR, listing, watch, *arguments) as child:
+        assert child.stdin and child.stdout
+        asks, says = child.stdin, child.stdout
+
+        def visit(count: int) -> None:
+            asks.write(f"{count}\n")
+            asks.flush()
+            assert says.readline() == "done\n"
+
+        visit(3500)  # more than it remembers: 10,000 entries of the record
+        _, gate = sorted(named("unshare-gate", watch))  # the one that waits for the other is first
+        before = Has.now(gate)
+        visit(times)
+        left, memory = before.growth(f"the gate, after {times} visits")
+        tally.left += left
+        tally.notes[f"{3 * times:,} attempts at a gate"] = memory
+        tally.case(count=times)
+
+
 @contextlib.contextmanager
 def started(
-    python: Python, site: Site, code: str, unshare: str, watch: Watch
+    python: Python, site: Site, code: str, unshare: str, watch: Watch, *arguments: str
 ) -> Iterator[subprocess.Popen[str]]:
     """Start a program in the site."""
     user = python.user
-    argv = site.enter_as(user.uid, user.gid, *python.command(code))
+    argv = site.enter_as(user.uid, user.gid, *python.command(code), *arguments)
     env = {"HOME": str(user.home), "PY_UNSHARE": unshare, **watch.env}
     with python.root.popen(argv, env=env, cwd=user.home, timeout=600) as child:
         yield child
