@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness import Finished, Python, Session, require_tool
+from harness import Finished, Python, Session, require_tool, until
 from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, STUB, Site
 from harness.visitor import Visitor, said
 
@@ -235,6 +235,32 @@ def test_a_resolver_on_the_hosts_loopback(one: Visitor, site: Site) -> None:
     finally:
         site.resolv_conf.write_text(before)
     assert printed == "b'hello' ('user', 'net', 'mount')\n"
+
+
+def test_nscd(one: Visitor, site: Site, workdir: Path) -> None:
+    """The C library asks it by a unix socket, which would lead past the gate."""
+    nscd = require_tool("nscd")
+    config = workdir / "nscd.conf"
+    config.write_text("enable-cache hosts yes\n")
+    script = f"mount -t tmpfs tmpfs /run; mkdir /run/nscd; exec {nscd} -F -f {config}"
+    with subprocess.Popen(site.enter("sh", "-ec", script)) as daemon:
+        try:
+            until(
+                lambda: Path(f"/proc/{daemon.pid}/root/run/nscd/socket").exists(),
+                "nscd does not listen",
+            )
+            code = f"""
+print(try_tcp({NAME!r}, {ECHO_PORT}), try_tcp("other.example.test", {ECHO_PORT}))
+print(*sorted(set(told("name", "verdict"))), sep="\\n")
+"""
+            allow = f"user=current,net=gate,allow={NAME}:{ECHO_PORT}"
+            assert run(one, code, allow) == (
+                "b'hello' ECONNREFUSED\n"
+                f"('other.example.test', 'refused')\n('{NAME}', 'passed')\n"
+            )
+        finally:
+            daemon.terminate()
+    subprocess.run(site.enter("umount", "/run"), check=True)
 
 
 def test_ones_own_address(one: Visitor) -> None:

@@ -269,7 +269,7 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
 
         todo.append(("pid", go_on_in_child))
     if outside:
-        todo.append(("net", outside.cover_resolv_conf))
+        todo.append(("net", outside.cover_resolver))
     if plan.operations:
         todo.append(_mounts_step(plan))
     if plan.caps:

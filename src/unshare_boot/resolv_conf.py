@@ -1,10 +1,12 @@
-"""resolv.conf(5): which resolver the host has, and a file of one's own in its place."""
+"""Which resolver the host has, resolv.conf(5), and another one in its place."""
 
 import os
 
 from .namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, O_PATH, call, mount
 
 RESOLV_CONF = "/etc/resolv.conf"
+# Where the C library asks others for names: nscd(8), and nss-resolve(8) since systemd 247.
+DAEMONS = "/var/run/nscd/socket", "/run/systemd/resolve/io.systemd.Resolve"
 MNT_DETACH = 2  # include/linux/fs.h
 
 
@@ -47,6 +49,21 @@ def cover(address: str) -> None:
             call("umount2", os.fsencode(directory), MNT_DETACH, target=directory)
     finally:
         os.close(target)
+
+
+def daemons() -> "list[str]":
+    """Return the unix sockets of daemons that resolve names for the C library."""
+    return [path for path in DAEMONS if os.path.exists(path)]
+
+
+def cover_daemons() -> None:
+    """Have nobody at these sockets, in this mount namespace: the C library asks a resolver then.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    for path in daemons():
+        mount("/dev/null", path, None, MS_BIND)
 
 
 def _lines() -> "list[str]":

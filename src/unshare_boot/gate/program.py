@@ -125,21 +125,30 @@ def _send(channel: "socket", sockets: Sockets) -> None:
 
 
 def complete(plan: "Plan") -> None:
-    """Have a mount namespace where /etc/resolv.conf names a resolver on loopback, to cover it."""
-    from ..resolv_conf import is_on_loopback
+    """Have a mount namespace where a resolver would be asked past the gate."""
+    from ..resolv_conf import daemons, is_on_loopback
 
-    if plan.mount is None and is_on_loopback():
+    if plan.mount is None and (is_on_loopback() or daemons()):
         plan.mount = "slave"
 
 
-def cover_resolv_conf(start: "Start") -> None:
-    """Name the gate as the resolver, where the host's is on the host's loopback."""
+def cover_resolver(start: "Start") -> None:
+    """Name the gate as the resolver, where it is another one that would be asked.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
     from _socket import AF_INET, inet_ntop
 
-    from ..resolv_conf import cover, is_on_loopback
+    from ..resolv_conf import cover, cover_daemons, is_on_loopback
 
-    if is_on_loopback() and start.plan.mount is not None:
-        cover(inet_ntop(AF_INET, GATEWAY4))
+    plan = start.plan
+    # As root, what is mounted on a shared mount would cover the host's.
+    own = plan.mount in ("private", "slave") or plan.user is not None
+    if plan.mount is not None and plan.mount[0] != "/" and own:
+        cover_daemons()
+        if is_on_loopback():
+            cover(inet_ntop(AF_INET, GATEWAY4))
 
 
 WHOLE = True

@@ -122,7 +122,7 @@ def connect(start: Start) -> None:
         raise UnshareError(ECHILD, "the process that starts it was killed", item)
 
 
-def cover_resolv_conf(start: Start) -> None:
+def cover_resolver(start: Start) -> None:
     """Point resolv.conf(5) at the driver where the host's resolver cannot be reached from inside.
 
     Called in the new mount namespace, where it covers the file for nobody else.
