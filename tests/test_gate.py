@@ -255,8 +255,7 @@ print(*sorted(set(told("name", "verdict"))), sep="\\n")
 """
             allow = f"user=current,net=gate,allow={NAME}:{ECHO_PORT}"
             assert run(one, code, allow) == (
-                "b'hello' ECONNREFUSED\n"
-                f"('other.example.test', 'refused')\n('{NAME}', 'passed')\n"
+                f"b'hello' ECONNREFUSED\n('other.example.test', 'refused')\n('{NAME}', 'passed')\n"
             )
         finally:
             daemon.terminate()
