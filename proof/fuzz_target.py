@@ -22,7 +22,7 @@ with atheris.instrument_imports(include=["unshare_boot", "proof.grammar"]):
     from unshare_boot.errors import UnshareError
     from unshare_boot.outbound import driver
     from unshare_boot.refusal import message
-    from unshare_boot.start import program, rehearsal, starting_over
+    from unshare_boot.start import alternatives, program, starting_over
 
 VARIABLES = ("ONLY", "ON_ERROR", "NET_OPTS", "ACTIVE", "VERBOSE")
 TRUE = b"@"  # in an input, it stands for what PY_UNSHARE_ACTIVE really is, and for the process id
@@ -49,8 +49,8 @@ def one_input(data: bytes) -> None:
         sys.argv, sys.orig_argv = arguments[-1:], ["python", *arguments]
         assert isinstance(program.is_named(values["ONLY"]), bool)
     with refusals(errors, "PY_UNSHARE_ON_ERROR"):
-        if values["ON_ERROR"] != "warn":  # for which it would fork
-            assert rehearsal.should_enter(text, values["ON_ERROR"], plan_of, enter)
+        if values["ON_ERROR"] != "warn" and "|" not in text:  # for which it would fork
+            assert alternatives.choose(text, values["ON_ERROR"], plan_of, enter) == text
     with refusals(errors, "PY_UNSHARE_NET_OPTS"):
         assert all(isinstance(option, str) for option in driver.more_options())
     holding = inside.holding()

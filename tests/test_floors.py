@@ -26,7 +26,7 @@ FLOORS = (
     ("inside", "refusal"),
     ("items", "pid", "outbound", "gate"),
     ("lifetime", "resolv_conf"),
-    ("language", "child", "procfiles", "rtnetlink"),
+    ("language", "child", "procfiles", "rtnetlink", "bpf"),
     ("namespaces",),
     ("errors",),
 )

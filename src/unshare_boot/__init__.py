@@ -70,8 +70,8 @@ def boot() -> None:
             from .start.starting_over import finish
 
             finish(text)
-        elif _is_wanted(text):
-            _isolate(text)
+        elif _is_wanted():
+            _isolate(_chosen(text))
         _check_whole()
     except BaseException as error:
         _refuse(text, error)
@@ -86,18 +86,22 @@ def unshare(text: str) -> None:
     what was asked for nor what there was.
 
     Args:
-        text: a list in the language of PY_UNSHARE, such as ``user,net``.
+        text: a list in the language of PY_UNSHARE, such as ``user,net``; or several, with ``|``
+            between them, of which the first that is available is entered.
 
     Raises:
         UnshareError: the list is not understood (EINVAL), the process has threads (EINVAL), or
             the kernel refuses: the errno of the system call that failed.
     """
+    from .start.alternatives import choose
     from .start.rehearsal import rehearse
     from .start.threads import require_no_threads
 
+    text = choose(text, "abort", plan_of, enter)
     plan = plan_of(text)
     if plan is not None:
-        require_no_threads()
+        if plan.needs_single_thread():
+            require_no_threads()
         rehearse(plan, enter)
         try:
             _isolate(text)
@@ -109,14 +113,13 @@ def unshare(text: str) -> None:
 def enter_or_refuse(text: str) -> None:
     """Enter a list in this process, as `boot` does: it ends with status 125 if that fails."""
     try:
-        if _is_to_be_entered(text):
-            _isolate(text)
+        _isolate(_chosen(text))
         _check_whole()
     except BaseException as error:
         _refuse(text, error)
 
 
-def _is_wanted(text: str) -> bool:
+def _is_wanted() -> bool:
     """Tell whether this program is to enter the list; the variable is gone if that is settled."""
     if "PY_UNSHARE_ONLY" in os.environ:
         from .start.program import is_named
@@ -124,15 +127,16 @@ def _is_wanted(text: str) -> bool:
         if not is_named(os.environ["PY_UNSHARE_ONLY"]):
             return False  # and the list is passed on
     del os.environ["PY_UNSHARE"]
-    return _is_to_be_entered(text)
-
-
-def _is_to_be_entered(text: str) -> bool:
-    if "PY_UNSHARE_ON_ERROR" in os.environ:
-        from .start.rehearsal import should_enter
-
-        return should_enter(text, os.environ["PY_UNSHARE_ON_ERROR"], plan_of, enter)
     return True
+
+
+def _chosen(text: str) -> str:
+    """Return the list to enter, of several or with PY_UNSHARE_ON_ERROR the first available one."""
+    if "|" in text or "PY_UNSHARE_ON_ERROR" in os.environ:
+        from .start.alternatives import choose
+
+        return choose(text, os.environ.get("PY_UNSHARE_ON_ERROR", ""), plan_of, enter)
+    return text
 
 
 def _isolate(text: str) -> None:
@@ -196,7 +200,7 @@ def enter(start: "Start") -> None:
     """
     from .namespaces import inode
 
-    entered = {}
+    entered: dict[str, object] = {}
     item = ""
     try:
         start.open_denied, start.check_whole = _open_denied, _check_whole
@@ -209,6 +213,8 @@ def enter(start: "Start") -> None:
                 start.report(item)
         for item in start.plan.asked():
             entered[item] = inode(item)
+        if start.plan.sockets:
+            entered["sockets"] = start.plan.sockets
     except OSError as error:
         from .errors import failed
 
@@ -225,8 +231,8 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
     """Return what a plan takes, in order: each step with the item that it is for.
 
     The order is the kernel's. The user namespace gives the capabilities for all others; PID 1 has
-    to be in all of them; the mounts of the list want the others to be there already, and the
-    capabilities are given up last.
+    to be in all of them; the mounts of the list want the others to be there already; capabilities
+    and sockets are given up last.
     """
     from . import namespaces as ns
 
@@ -280,6 +286,10 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
         from .pid.program import wait_for_supervisor
 
         todo.append(("pid", wait_for_supervisor))
+    if plan.sockets:
+        from .items.sockets import refuse_sockets
+
+        todo.append(("sockets", refuse_sockets))
     return todo
 
 
@@ -329,13 +339,13 @@ def _mounts_step(plan: "Plan") -> "tuple[str, Step]":
     return "mount", run_operations
 
 
-def _tell_children(entered: "dict[str, int]") -> None:
+def _tell_children(entered: "dict[str, object]") -> None:
     """Set PY_UNSHARE_ACTIVE: what was entered, and what of an outer start still holds."""
     if "PY_UNSHARE_ACTIVE" in os.environ:
         from .inside import holding
 
         entered = {**holding(), **entered}
-    os.environ["PY_UNSHARE_ACTIVE"] = ",".join(f"{name}={inode}" for name, inode in entered.items())
+    os.environ["PY_UNSHARE_ACTIVE"] = ",".join(f"{name}={what}" for name, what in entered.items())
 
 
 def enter_and_execute() -> "NoReturn":

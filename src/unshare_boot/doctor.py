@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .errors import REFUSED, UnshareError
 from .inside import active, original_gid, original_uid
 from .items.id_ranges import FIRST_SUBORDINATE
-from .language import ITEMS
+from .language import ITEMS, alternatives
 from .namespaces import OFF, OUTBOUND
 from .procfiles import granted_ids
 from .refusal.machine import Machine
@@ -60,6 +60,10 @@ def check(text: str) -> Verdict:
     if done.status == UNRUN:
         what = "the hook does not run in this interpreter"
         return Verdict(text, text, False, what, hook().why, cause=NO_HOOK)
+    lists = alternatives(text) if done.status == 0 else []
+    if len(lists) > 1:
+        text, whole = next((each for each in lists if check(each).works), text), text
+        return Verdict(whole, text, works=True)
     return _verdict(text, text, done)
 
 
@@ -329,11 +333,11 @@ def _verdict(item: str, text: str, done: Done) -> Verdict:
         return Verdict(item, text, works=True)
     said: dict[str, str] = {}
     for line in done.stderr.splitlines():
-        label, _, words = line.partition(":")
-        said.setdefault(label.strip(), words.strip())
+        label, _, words = (part.strip() for part in line.partition(":"))
+        said[label] = f"{said[label]}; {words}" if label in said else words  # one of several lists
     ended = f"the child ended with status {done.status}: {' '.join(done.stderr.split())}"
     what = said.get("what", ended.rstrip(": "))
-    cause = said.get("more", "").partition("#")[2]
+    cause = said.get("more", "").partition(";")[0].partition("#")[2]
     return Verdict(item, text, False, what, said.get("why", ""), said.get("cure", ""), cause)
 
 

@@ -42,6 +42,25 @@ class UnshareError(OSError):
         return ": ".join(part for part in parts if part)
 
 
+class NoAlternative(UnshareError):
+    """None of several lists is available.
+
+    Attributes:
+        refused: each list, and its error.
+    """
+
+    refused: "list[tuple[str, UnshareError]]"
+
+    @classmethod
+    def of(cls, refused: "list[tuple[str, UnshareError]]") -> UnshareError:
+        """Return the error of these; that of the only list where there is one."""
+        if len(refused) == 1:
+            return refused[0][1]
+        error = cls(refused[0][1].errno or 0, "; ".join(f"{text}: {e}" for text, e in refused))
+        error.refused = refused
+        return error
+
+
 def failed(item: str, error: OSError) -> UnshareError:
     """Return the error of an item: what the kernel said of a system call made for it.
 

@@ -25,20 +25,21 @@ def active() -> "tuple[str, ...]":
     """Return the names of the namespaces that an unshare-boot start put this process into.
 
     PY_UNSHARE_ACTIVE says which; each entry is checked against /proc/self/ns, so that one that is
-    stale or forged does not count.
+    stale or forged does not count; ``sockets`` counts if the kernel does refuse one.
 
     Returns:
-        Names such as ``("user", "net")``, in the fixed order; empty where nothing holds.
+        Names such as ``("user", "net")``, in the fixed order, ``sockets`` at their end; empty where
+        nothing holds.
     """
     return tuple(holding())
 
 
-def holding() -> "dict[str, int]":
-    """Return the names that `active` does, each with the inode number of its namespace."""
+def holding() -> "dict[str, int | str]":
+    """Return the names that `active` does, each with its namespace's inode number, or its word."""
     claimed = dict(
         entry.partition("=")[::2] for entry in os.environ.get("PY_UNSHARE_ACTIVE", "").split(",")
     )
-    found = {}
+    found: dict[str, int | str] = {}
     for name in NAMESPACES:
         if name in claimed:
             try:
@@ -47,7 +48,20 @@ def holding() -> "dict[str, int]":
                 continue
             if claimed[name] == str(number) and number not in FIRST_INODES:
                 found[name] = number
+    if claimed.get("sockets") == "unix" and _sockets_are_refused():
+        found["sockets"] = "unix"
     return found
+
+
+def _sockets_are_refused() -> bool:
+    from _socket import AF_INET, SOCK_CLOEXEC, SOCK_DGRAM, socket
+    from errno import ENETUNREACH
+
+    try:
+        socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC).close()
+    except OSError as error:
+        return error.errno == ENETUNREACH
+    return False
 
 
 def attempts() -> "list[dict[str, str | int | list[int] | None]]":

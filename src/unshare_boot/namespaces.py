@@ -33,7 +33,7 @@ MS_PRIVATE = 0x40000
 MS_SLAVE = 0x80000
 MS_SHARED = 0x100000
 
-AF_INET = 2
+AF_UNIX = 1
 SOCK_DGRAM = 2
 SOCK_CLOEXEC = 0o2000000
 O_PATH = getattr(os, "O_PATH", 0o10000000)  # PyPy has no name for it; asm-generic/fcntl.h
@@ -104,10 +104,15 @@ class Plan:
     operations: "tuple[tuple[str, ...], ...]" = ()  # (proc,), (sys,), (tmpfs, DIR), …, in order
     keep_proc: bool = False
     caps: "str | None" = None  # keep, none
+    sockets: "str | None" = None  # unix
 
     def asked(self) -> "list[str]":
         """Return the names of the namespaces that are asked for, in the fixed order."""
         return [name for name in NAMESPACES if getattr(self, name) is not None]
+
+    def needs_single_thread(self) -> bool:
+        """Tell whether other threads are in the way, as of all but a seccomp filter."""
+        return bool(self.asked() or self.caps)
 
     def joined(self) -> "list[str]":
         """Return the names of the namespaces that exist already and are joined."""
@@ -353,6 +358,7 @@ def mount(
 def loopback_up(use_libc: bool = False) -> None:
     """Bring the interface ``lo`` up, as netdevice(7) tells: the kernel gives it its addresses.
 
+    By a unix socket, which an outer ``sockets=unix`` leaves.
     Python's own functions cost less where they are built in (Debian, Ubuntu, uv), 0.25 ms, not 0.5;
     but not where another call needs the C library anyway, ``use_libc``.
     """
@@ -362,9 +368,9 @@ def loopback_up(use_libc: bool = False) -> None:
         from fcntl import ioctl
 
         try:
-            handle = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC)
+            handle = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC)
         except OSError as error:
-            raise refused(error, "socket", "AF_INET") from None
+            raise refused(error, "socket", "AF_UNIX") from None
         try:
             ioctl(handle.fileno(), SIOCSIFFLAGS, request)
         except OSError as error:
@@ -372,7 +378,7 @@ def loopback_up(use_libc: bool = False) -> None:
         finally:
             handle.close()
         return
-    descriptor = call("socket", AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0, target="AF_INET")
+    descriptor = call("socket", AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, target="AF_UNIX")
     try:
         call("ioctl", descriptor, SIOCSIFFLAGS, request, target="SIOCSIFFLAGS")
     finally:

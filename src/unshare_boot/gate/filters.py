@@ -1,9 +1,20 @@
 """Two socket filters in classic BPF, socket(7), SO_ATTACH_FILTER."""
 
-import sys
-
+from ..bpf import (
+    AND,
+    ANY_SET,
+    EQUAL,
+    LD_BYTE,
+    LD_BYTE_AT_X,
+    LD_HALF,
+    LD_HALF_AT_X,
+    LD_WORD,
+    LDX_HEADER_LENGTH,
+    RETURN,
+    assemble,
+    program,
+)
 from ..namespaces import refused
-from ..rtnetlink import number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -11,12 +22,6 @@ if TYPE_CHECKING:
 
 SO_ATTACH_FILTER = 26  # include/uapi/asm-generic/socket.h
 
-# include/uapi/linux/filter.h, bpf_common.h: what to do, with which size, on what.
-LD_BYTE, LD_HALF, LD_WORD = 0x30, 0x28, 0x20
-LD_BYTE_AT_X = 0x50  # from the index register on
-LD_HALF_AT_X = 0x48
-LDX_HEADER_LENGTH = 0xB1  # four times the low half of a byte: the length of an IPv4 header
-AND, EQUAL, ANY_SET, GO, RETURN = 0x54, 0x15, 0x45, 0x05, 0x06
 PACKET_TYPE, INTERFACE = 0xFFFFF000 + 4, 0xFFFFF000 + 8  # SKF_AD_PKTTYPE, SKF_AD_IFINDEX
 
 PACKET_OUTGOING = 4  # include/uapi/linux/if_packet.h
@@ -34,7 +39,7 @@ def attempts_filter() -> bytes:
     Not those to port 53, which the answerer tells of by the name that is asked for. What comes in
     fragments or behind IPv6 extension headers is let through to nobody, so it needs no record.
     """
-    return _assemble(
+    return assemble(
         [
             ("", LD_WORD, PACKET_TYPE, "", ""),
             ("", EQUAL, PACKET_OUTGOING, "drop", ""),
@@ -71,7 +76,7 @@ def first_syn_filter(index: int) -> bytes:
 
     So the kernel answers a connection only once the helper has one to the far side.
     """
-    return _assemble(
+    return assemble(
         [
             ("", LD_BYTE, 13, "", ""),
             ("", AND, SYN_ACK, "", ""),
@@ -91,31 +96,13 @@ def attach(handle: "socket", code: bytes) -> None:
         UnshareError: the kernel refuses.
     """
     from _socket import SOL_SOCKET
-    from array import array
 
-    kept = array("B", code)  # whose address is known, and which is there for the call
-    size = 8 if sys.maxsize > 1 << 32 else 4
-    # struct sock_fprog: the count of instructions, and a pointer to them
-    program = number(len(code) // 8, 2).ljust(size, b"\0") + number(kept.buffer_info()[0], size)
+    argument, kept = program(code)
     try:
-        handle.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, program)
+        handle.setsockopt(SOL_SOCKET, SO_ATTACH_FILTER, argument)
     except OSError as error:
         raise refused(error, "setsockopt", "SO_ATTACH_FILTER") from None
-
-
-def _assemble(lines: "list[tuple[str, int, int, str, str]]") -> bytes:
-    """Return struct sock_filter after sock_filter.
-
-    Args:
-        lines: of each instruction its label, its code and operand, and where to go if it is true
-            and if not; an empty label means the next instruction.
-    """
-    places = {label: place for place, (label, *_) in enumerate(lines) if label}
-    code = b""
-    for place, (_, operation, operand, if_true, if_false) in enumerate(lines):
-        jumps = [places[to] - place - 1 if to else 0 for to in (if_true, if_false)]
-        code += number(operation, 2) + bytes(jumps) + number(operand, 4)
-    return code
+    del kept  # not before
 
 
 WHOLE = True

@@ -43,6 +43,24 @@ def parse(text: str) -> "Plan | None":
     return _finish(draft)
 
 
+def alternatives(text: str) -> "list[str]":
+    """Return the lists of a text, which ``|`` stands between, each as it is written.
+
+    Raises:
+        UnshareError: there is none before or after a ``|``, or one after ``off`` (EINVAL).
+    """
+    lists = split(text, "|")
+    if len(lists) == 1:
+        return lists
+    lists = [each.strip(" \t") for each in lists]
+    if "" in lists:
+        raise bad("|", None, "an empty alternative: there is no list before or after it")
+    for each in lists[:-1]:
+        if each.lower() in OFF:
+            raise bad("|", None, f"nothing after {each} would ever be entered")
+    return lists
+
+
 def _unknown(name: str) -> "UnshareError":
     from errno import EINVAL
 
@@ -90,6 +108,10 @@ def _check_needs(plan: Plan) -> None:
             raise bad(item, None, f"needs {needs}: add {needs} to the list")
         if given and (needs in joined or getattr(plan, needs) in but):
             raise bad(item, None, f"contradicts {_named(plan, needs)}")
+    if plan.sockets and (plan.net in ("gate", *OUTBOUND) or plan.allow or plan.record is not None):
+        item = "allow" if plan.allow else "record" if plan.record is not None else "net"
+        reason = "contradicts sockets=unix, with which nothing can be connected to"
+        raise bad(item, plan.net if item == "net" else None, reason)
     if plan.publish and plan.net not in OUTBOUND:
         raise bad("publish", None, "needs net=pasta or net=slirp4netns")
     if "time" in joined and (plan.monotonic is not None or plan.boottime is not None):
@@ -325,6 +347,15 @@ ITEMS = {
         ("`keep`, `none`", "children keep the capabilities; or nobody has any"),
         tries=("caps=keep", "caps=none"),
         anchor="capskeep",
+    ),
+    "sockets": Item(
+        readers.sockets,
+        (
+            "`unix`",
+            "no sockets but unix and netlink ones; no namespace, so it works in most containers",
+        ),
+        tries=("sockets=unix",),
+        anchor="socketsunix",
     ),
     "offline": Item(
         readers.offline,

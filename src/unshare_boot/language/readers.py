@@ -122,6 +122,10 @@ def setgroups(draft: Draft, name: str, value: "str | None", expected: str) -> No
     draft.once(name, one_of(name, value, ("allow", "deny")))
 
 
+def sockets(draft: Draft, name: str, value: "str | None", expected: str) -> None:
+    draft.once(name, one_of(name, value, ("unix",)))
+
+
 def caps(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     draft.once(name, one_of(name, value, ("keep", "none")))
 
@@ -315,12 +319,12 @@ def path(name: str, value: str) -> str:
     parts = iter(value.split("\\"))
     plain = next(parts)
     for part in parts:
-        if part[:1] in (",", ":"):
+        if part[:1] in (",", ":", "|"):
             plain += part
         elif part == "" and (following := next(parts, None)) is not None:
             plain += "\\" + following
         else:
-            raise bad(name, value, "a backslash stands only before ',' ':' or '\\'")
+            raise bad(name, value, "a backslash stands only before ',' ':' '|' or '\\'")
     return plain
 
 

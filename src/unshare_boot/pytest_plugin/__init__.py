@@ -20,7 +20,7 @@ import os
 
 import pytest
 
-from .names import MARKER, SECOND_RUN
+from .names import LOOPBACK_MARKER, MARKER, SECOND_RUN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers, and have an isolated run say that it is one."""
     network = config.getini("unshare_network_marker")
     config.addinivalue_line("markers", f"{network}: skipped in a run that has no way out")
+    config.addinivalue_line("markers", f"{LOOPBACK_MARKER}: skipped in a run with sockets=unix")
     config.addinivalue_line(
         "markers",
         f"{MARKER}(list): run the test in a process and namespaces of its own, such as "

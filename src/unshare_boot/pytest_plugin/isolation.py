@@ -10,6 +10,7 @@ import pytest
 
 from ..inside import active
 from . import section, tried
+from .names import LOOPBACK_MARKER
 
 PLUGIN = "unshare_boot_isolation"  # the name that pytest knows this one by
 
@@ -23,12 +24,14 @@ class Run:
         refusal: why they are not available; empty where they hold.
         skip: where they are not available, skip every test instead of running it outside.
         compare: how to run a test without them, in words.
+        instead: which alternatives that were asked for first are not available, and why.
     """
 
     source: str
     refusal: str = ""
     skip: bool = False
     compare: str = "run the test with --no-unshare"
+    instead: str = ""
 
 
 def register(config: pytest.Config, run: Run) -> Isolation:
@@ -66,7 +69,8 @@ class Isolation:
         self.run = run
         self.names = names
         self.gate = "net" in names and tried.gate_answers()
-        self.closed = "net" in names and (self.gate or not has_way_out())
+        self.unix_only = "sockets" in names
+        self.closed = self.unix_only or ("net" in names and (self.gate or not has_way_out()))
         self.marker = config.getini("unshare_network_marker")
 
     @pytest.hookimpl(optionalhook=True)
@@ -81,7 +85,10 @@ class Isolation:
         where = " (no route out of this run)" if self.closed else ""
         if self.gate:
             where = " (a gate: what is not in allow is refused, and told with the test)"
-        return f"unshare: {','.join(self.names)}{where}"
+        if self.unix_only:
+            where = " (sockets=unix: no internet sockets, not even for loopback)"
+        instead = f"\nunshare: {self.run.instead}" if self.run.instead else ""
+        return f"unshare: {','.join(self.names)}{where}{instead}"
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Say what does not hold, for nobody may overlook that."""
@@ -98,6 +105,8 @@ class Isolation:
                 item.add_marker(pytest.mark.skip(reason=self.run.refusal))
             elif self.closed and item.get_closest_marker(self.marker):
                 item.add_marker(pytest.mark.skip(reason=f"isolated by {self.run.source}"))
+            elif self.unix_only and item.get_closest_marker(LOOPBACK_MARKER):
+                item.add_marker(pytest.mark.skip(reason=f"sockets=unix by {self.run.source}"))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, call: pytest.CallInfo[Any]) -> Generator[None, Any]:
@@ -114,13 +123,26 @@ class Isolation:
 
     def _explain(self, report: Any, call: pytest.CallInfo[Any] | None) -> None:
         if self.closed and not self.gate and report.failed and section.is_of_network(report, call):
-            section.add(
-                report,
-                f"This ran isolated from the network, by {self.run.source}.\n"
-                "Nothing outside can be reached from here, nor what listens on loopback outside.\n"
-                f"To compare, {self.run.compare}. A test that has to reach out is marked "
-                f"@pytest.mark.{self.marker}.",
-            )
+            section.add(report, "\n".join(self._explanation()))
+
+    def _explanation(self) -> list[str]:
+        if self.unix_only:
+            lines = [
+                f"This ran without internet sockets (sockets=unix), by {self.run.source}.",
+                "Nothing can be connected to but unix sockets: there is no loopback either.",
+            ]
+            lines += [f"That ran since {self.run.instead}."] if self.run.instead else []
+            marks = f"@pytest.mark.{LOOPBACK_MARKER} or @pytest.mark.{self.marker}"
+            return [
+                *lines,
+                f"To compare, {self.run.compare}. A test that needs it is marked {marks}.",
+            ]
+        return [
+            f"This ran isolated from the network, by {self.run.source}.",
+            "Nothing outside can be reached from here, nor what listens on loopback outside.",
+            f"To compare, {self.run.compare}. A test that has to reach out is marked "
+            f"@pytest.mark.{self.marker}.",
+        ]
 
 
 WHOLE = True

@@ -3,6 +3,10 @@
 # Set in the environment of the run that was started inside, by the one that did it.
 SECOND_RUN = "PY_UNSHARE_PYTEST"
 
+# The same, with why an alternative that was asked for first is not what runs.
+INSTEAD = "PY_UNSHARE_INSTEAD"
+
 MARKER = "unshare"
+LOOPBACK_MARKER = "needs_loopback"
 
 WHOLE = True

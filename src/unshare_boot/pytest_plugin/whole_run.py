@@ -14,11 +14,11 @@ import sys
 
 import pytest
 
-from ..errors import UnshareError
+from ..errors import NoAlternative, UnshareError
 from ..inside import active
 from ..namespaces import FRESH_PROC, NAMESPACES, Plan, inode
 from .isolation import Isolation, Run, has_way_out, register
-from .names import SECOND_RUN
+from .names import INSTEAD, SECOND_RUN
 
 ON_ERROR = ("fail", "skip", "warn")
 
@@ -43,24 +43,29 @@ def isolate(config: pytest.Config, second: bool) -> None:
     on_error = config.getini("unshare_on_error")
     if on_error not in ON_ERROR:
         raise pytest.UsageError(f"unshare_on_error: expected fail, skip or warn, not {on_error!r}")
-    plan = read(text, source)
-    if plan is None:
-        return
+    plans = read_all(text, source)
     if second:
-        _require_holding(plan, source)
-        config.stash[RUN] = Run(source)
+        _require_holding([plan for _, plan in plans if plan], source)
+        config.stash[RUN] = Run(source, instead=os.environ.pop(INSTEAD, ""))
         return
-    wanted = with_record(config, plan, text)
-    if is_enough(plan) and wanted == text:
-        return
-    caller = called_by()
-    if caller == "worker":  # report_isolation has what the main process decided
-        return
-    _require_obstacle_free(plan, caller, wanted, source)
-    refusal = try_in_child(read(wanted, source) or plan) or run_again(wanted)
+    refused: list[tuple[str, UnshareError]] = []
+    for each, plan in plans:
+        if plan is None:
+            return
+        wanted = with_record(config, plan, each)
+        if is_enough(plan) and wanted == each:
+            return
+        caller = called_by()
+        if caller == "worker":  # report_isolation has what the main process decided
+            return
+        _require_obstacle_free(plan, caller, wanted, source)
+        refusal = try_in_child(read(wanted, source) or plan) or run_again(wanted, refused)
+        refused.append((wanted, refusal))
+    error = NoAlternative.of(refused)
     if on_error == "fail":
-        raise pytest.UsageError(f"{source}: refused, no test was run\n{why(wanted, refusal)}")
-    config.stash[RUN] = Run(source, f"{source}: {refusal}", on_error == "skip")
+        reasons = why("|".join(each for each, _ in refused), error)
+        raise pytest.UsageError(f"{source}: refused, no test was run\n{reasons}")
+    config.stash[RUN] = Run(source, f"{source}: {error}", on_error == "skip")
 
 
 def asked(config: pytest.Config) -> tuple[str, str]:
@@ -88,6 +93,20 @@ def with_record(config: pytest.Config, plan: Plan, text: str) -> str:
     return text
 
 
+def read_all(text: str, source: str) -> list[tuple[str, Plan | None]]:
+    """Return the alternatives of a text, each with its plan.
+
+    Raises:
+        pytest.UsageError: one of them is not understood.
+    """
+    from ..language import alternatives
+
+    try:
+        return [(each, read(each, source)) for each in alternatives(text)]
+    except UnshareError as error:
+        raise pytest.UsageError(f"{source}: {error}") from None
+
+
 def read(text: str, source: str) -> Plan | None:
     """Return the plan of a list.
 
@@ -102,8 +121,8 @@ def read(text: str, source: str) -> Plan | None:
         raise pytest.UsageError(f"{source}: {error}") from None
 
 
-def _require_holding(plan: Plan, source: str) -> None:
-    if not holds(plan):
+def _require_holding(plans: list[Plan], source: str) -> None:
+    if not any(map(holds, plans)):
         raise pytest.UsageError(
             f"{source}: pytest was started over for it, and is still not isolated: "
             f"{sys.executable} has not run the start-up file of unshare-boot (was it started with "
@@ -128,7 +147,8 @@ def _require_obstacle_free(plan: Plan, caller: str, text: str, source: str) -> N
 
 def holds(plan: Plan) -> bool:
     """Tell whether this process is in a namespace of unshare-boot's of every kind asked for."""
-    return set(plan.asked()) <= set(active())
+    wanted = {*plan.asked(), "sockets"} if plan.sockets else {*plan.asked()}
+    return wanted <= {*active()}
 
 
 def is_enough(plan: Plan) -> bool:
@@ -141,7 +161,8 @@ def is_enough(plan: Plan) -> bool:
     fresh_proc = FRESH_PROC if plan.pid is not None else ()
     for name, value in vars(plan).items():
         if name not in NAMESPACES:
-            if value and not (name == "operations" and value == fresh_proc):
+            settled = name == "sockets" or (name == "operations" and value == fresh_proc)
+            if value and not settled:
                 return False
         elif value and value[:1] == "/":
             try:
@@ -187,11 +208,11 @@ def try_in_child(plan: Plan) -> UnshareError | None:
     return None
 
 
-def run_again(text: str) -> UnshareError:
+def run_again(text: str, refused: list[tuple[str, UnshareError]]) -> UnshareError:
     """Execute the same command line again, with PY_UNSHARE set; return why that failed.
 
     The environment is the one that the process was started with: what launchers and plugins have
-    changed, they will change again.
+    changed, they will change again. What was refused before is told to the second run.
     """
     from ..start.program import command_line
     from ..start.starting_over import execute, initial_environment, program_path
@@ -207,6 +228,10 @@ def run_again(text: str) -> UnshareError:
     environment.pop(b"PY_UNSHARE_ON_ERROR", None)
     environment[b"PY_UNSHARE"] = os.fsencode(text)
     environment[os.fsencode(SECOND_RUN)] = b"1"
+    environment.pop(os.fsencode(INSTEAD), None)
+    if refused:
+        instead = "; ".join(f"{each} is not available: {error}" for each, error in refused)
+        environment[os.fsencode(INSTEAD)] = os.fsencode(instead)
     try:
         execute(program_path(), command_line(), environment)
     except UnshareError as error:
@@ -231,8 +256,9 @@ def report_isolation(config: pytest.Config) -> None:
     if hasattr(config, "workerinput"):
         told = config.workerinput.get("unshare_boot")
         run = Run(*told) if told else None
-        plan = read(*asked(config))
-        if plan is not None and not holds(plan) and not (run and run.refusal):
+        plans = [plan for _, plan in read_all(*asked(config))]
+        held = None in plans or any(plan and holds(plan) for plan in plans)
+        if not held and not (run and run.refusal):
             raise pytest.UsageError("this worker of pytest-xdist is not isolated")
     isolation = register(config, run or OUTSIDE) if run or active() else None
     if not (run and run.refusal):

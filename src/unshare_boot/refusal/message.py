@@ -6,6 +6,8 @@
       cure: add user to the list: PY_UNSHARE='user,net'
       more: docs/troubleshooting.md#lists-without-user
 
+Of several lists, A|B, each has its lines, with a line ``list:`` before them.
+
 The first two lines are made of the error alone; the others of what ``causes`` finds on the machine,
 and left out if that fails in turn.
 """
@@ -54,12 +56,16 @@ def explain(text: str, error: BaseException, started: bool = False, root: str = 
     outcome = "started all the same, un-isolated" if started else "not started"
     lines = [f"unshare-boot: PY_UNSHARE={shown(text)} refused, the program was {outcome}"]
     try:
-        lines.append(f"  what: {_what(error)}")
-        slug, why, cure = diagnose(text, error, root)
-        more = f"{PAGE}#{slug}" if slug else ""
-        for label, words in (("why: ", why), ("cure:", cure), ("more:", more)):
-            if words:
-                lines.append(f"  {label} {_one_line(words)}")
+        several = getattr(error, "refused", ())
+        for each, its_error in several or [(text, error)]:
+            if several:
+                lines.append(f"  list: {_one_line(each)}")
+            lines.append(f"  what: {_what(its_error)}")
+            slug, why, cure = diagnose(each, its_error, root)
+            more = f"{PAGE}#{slug}" if slug else ""
+            for label, words in (("why: ", why), ("cure:", cure), ("more:", more)):
+                if words:
+                    lines.append(f"  {label} {_one_line(words)}")
     except BaseException:  # the refusal itself must not be lost over its explanation
         if len(lines) == 1:
             lines.append(f"  what: {type(error).__name__}")

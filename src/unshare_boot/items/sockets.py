@@ -1,0 +1,148 @@
+"""sockets=unix: no sockets but unix(7) and netlink(7) ones, for this process and its children.
+
+A filter of seccomp(2) refuses socket(2) by its first argument. It takes no namespace and no
+capability, and cannot be taken off again.
+"""
+
+import sys
+from errno import EINVAL, ENETUNREACH, ENOSYS, EPERM
+
+from .. import bpf
+from ..child import prctl
+from ..errors import UnshareError, named
+from ..namespaces import Start, call
+
+AF_UNIX, AF_NETLINK = 1, 16
+SYS_SOCKET = 1  # of socketcall(2), include/uapi/linux/net.h
+X32 = 0x40000000  # __X32_SYSCALL_BIT
+
+# include/uapi/linux/seccomp.h
+SECCOMP_SET_MODE_FILTER = 1
+SECCOMP_FILTER_FLAG_TSYNC = 1  # for all threads
+KILL_PROCESS, ERRNO, ALLOW = 0x80000000, 0x00050000, 0x7FFF0000
+NUMBER_AT, ARCHITECTURE_AT, ARGUMENT_AT = 0, 4, 16  # of struct seccomp_data
+
+# What AUDIT_ARCH_… is made of, include/uapi/linux/audit.h: ELF's e_machine, and these.
+BITS_64, LITTLE_ENDIAN, N32 = 0x80000000, 0x40000000, 0x20000000
+EF_MIPS_ABI2 = 0x20
+EM_MIPS = 8
+
+
+class Calls:
+    """The numbers of system calls on one architecture; socketcall is -1 where there is none."""
+
+    def __init__(self, socket: int, socketcall: int, io_uring_setup: int, seccomp: int) -> None:
+        self.socket = socket
+        self.socketcall = socketcall
+        self.io_uring_setup = io_uring_setup
+        self.seccomp = seccomp
+
+
+_GENERIC = Calls(198, -1, 425, 277)
+_POWER = Calls(326, 102, 425, 358)
+_S390 = Calls(359, 102, 425, 348)
+_MIPS_64 = Calls(5040, -1, 5425, 5312)
+_MIPS_N32 = Calls(6040, -1, 6425, 6316)
+_MIPS_O32 = Calls(4183, 4102, 4425, 4352)
+_SPARC = Calls(97, 206, 425, 346)
+
+# By AUDIT_ARCH_…, from the kernel's unistd.h of each; in a row what one kernel may run.
+FAMILIES: "tuple[dict[int, Calls], ...]" = (
+    {  # x86; to the kernel x32 is x86-64, with a bit set in its numbers
+        0xC000003E: Calls(41, -1, 425, 317),
+        0x40000003: Calls(359, 102, 425, 354),
+        0x4000003E: Calls(41, -1, 425, X32 | 317),
+    },
+    {0xC00000B7: _GENERIC, 0x40000028: Calls(281, -1, 425, 383)},  # ARM
+    {0xC0000015: _POWER, 0x80000015: _POWER, 0x00000014: _POWER},  # PowerPC
+    {0x80000016: _S390, 0x00000016: _S390},
+    {0xC00000F3: _GENERIC, 0x400000F3: _GENERIC},  # RISC-V
+    {0xC0000102: _GENERIC},  # LoongArch
+    {0xC0000008: _MIPS_64, 0xE0000008: _MIPS_N32, 0x40000008: _MIPS_O32},  # little-endian
+    {0x80000008: _MIPS_64, 0xA0000008: _MIPS_N32, 0x00000008: _MIPS_O32},
+    {0x8000002B: _SPARC, 0x00000002: _SPARC},
+    {0x00000004: Calls(356, 102, 425, 380)},  # m68k
+    {0x0000000F: Calls(17, -1, 425, 338)},  # HP PA-RISC
+    {0x4000002A: Calls(340, 102, 425, 372)},  # SuperH
+    {0xC0009026: Calls(97, -1, 535, 514)},  # Alpha
+)
+
+
+def refuse_sockets(start: Start) -> None:
+    """Install the filter, for every thread there is.
+
+    From then on socket(2) of another family is ENETUNREACH, which programs know how to handle;
+    io_uring_setup(2), which can make sockets too, is ENOSYS, as on a kernel without it.
+
+    Raises:
+        UnshareError: this architecture is not in the table (ENOSYS), another thread has a filter
+            that this one has not (EPERM), or the kernel refuses.
+    """
+    native = architecture()
+    family = next((each for each in FAMILIES if native in each), None)
+    if family is None:
+        reason = f"the numbers of its system calls are not known here (AUDIT_ARCH {native:#x})"
+        raise UnshareError(ENOSYS, reason, named("sockets", start.plan.sockets))
+    program, kept = bpf.program(code(family))
+    prctl("PR_SET_NO_NEW_PRIVS", 1)  # or it would take CAP_SYS_ADMIN
+    flags = SECCOMP_FILTER_FLAG_TSYNC
+    number = family[native].seccomp
+    other = call("syscall", number, SECCOMP_SET_MODE_FILTER, flags, program, name="seccomp")
+    del kept  # not before
+    if other:  # the id of a thread
+        reason = f"thread {other} has a seccomp filter of its own"
+        raise UnshareError(EPERM, reason, named("sockets", start.plan.sockets), "seccomp", "TSYNC")
+
+
+def architecture() -> int:
+    """Return the AUDIT_ARCH_… of this process, by the header of its program, elf(5).
+
+    uname(2) would not do: personality(2) changes what it says.
+
+    Raises:
+        OSError: there is no /proc.
+        UnshareError: the header is none (EINVAL).
+    """
+    with open("/proc/self/exe", "rb") as file:
+        header = file.read(64)
+    if header[:4] != b"\x7fELF" or len(header) < 52:
+        raise UnshareError(EINVAL, "it is no ELF file", "", "read", "/proc/self/exe")
+    is_64, order = header[4] == 2, "little" if header[5] == 1 else "big"
+    machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
+    found = machine | (BITS_64 if is_64 else 0) | (LITTLE_ENDIAN if order == "little" else 0)
+    if machine == EM_MIPS and not is_64:
+        flags = int.from_bytes(header[36:40], order)  # type: ignore[arg-type]
+        found |= BITS_64 | N32 if flags & EF_MIPS_ABI2 else 0
+    return found
+
+
+def code(family: "dict[int, Calls]") -> bytes:
+    """Return the filter for all architectures of a family; a call of any other ends the process."""
+    argument_at = ARGUMENT_AT + (0 if sys.byteorder == "little" else 4)  # the lower half
+    lines: list[bpf.Line] = [("", bpf.LD_WORD, ARCHITECTURE_AT, "", "")]
+    lines += [("", bpf.EQUAL, each, f"of {each}", "") for each in family]
+    lines += [("", bpf.RETURN, KILL_PROCESS, "", "")]
+    for each, calls in family.items():
+        lines += [
+            (f"of {each}", bpf.LD_WORD, NUMBER_AT, "", ""),
+            ("", bpf.AND, ~X32 & 0xFFFFFFFF, "", ""),
+            ("", bpf.EQUAL, calls.socket, "socket", ""),
+            ("", bpf.EQUAL, calls.io_uring_setup, "io_uring", ""),
+        ]
+        if calls.socketcall >= 0:
+            lines += [("", bpf.EQUAL, calls.socketcall, "socketcall", "")]
+        lines += [("", bpf.RETURN, ALLOW, "", "")]
+    lines += [
+        ("socket", bpf.LD_WORD, argument_at, "", ""),
+        ("", bpf.EQUAL, AF_UNIX, "allow", ""),
+        ("", bpf.EQUAL, AF_NETLINK, "allow", "refuse"),
+        ("socketcall", bpf.LD_WORD, argument_at, "", ""),  # its arguments are in memory, unseen
+        ("", bpf.EQUAL, SYS_SOCKET, "refuse", "allow"),
+        ("io_uring", bpf.RETURN, ERRNO | ENOSYS, "", ""),
+        ("refuse", bpf.RETURN, ERRNO | ENETUNREACH, "", ""),
+        ("allow", bpf.RETURN, ALLOW, "", ""),
+    ]
+    return bpf.assemble(lines)
+
+
+WHOLE = True
