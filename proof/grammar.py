@@ -23,8 +23,8 @@ REPEATED = {"map-users", "map-groups", "publish", "addr", "allow", "tmpfs", "bin
 # Any character but those that have a meaning and those that are no bytes, or one of the first with
 # a backslash before it.
 NONE = r"\\\0\ud800-\udc7f\udd00-\udfff"
-PATH = rf"(?:[^{NONE}]|\\[\\,:])+"
-PART = rf"(?:[^{NONE}:]|\\[\\,:])+"
+PATH = rf"(?:[^{NONE}]|\\[\\,:|])+"
+PART = rf"(?:[^{NONE}:]|\\[\\,:|])+"
 JOIN = rf"/(?:{PATH})?"
 NAME = r"(?![0-9.-])[._-]*[A-Za-z0-9][A-Za-z0-9._-]*[$._-]*"
 ID = rf"(?:[0-9]{{1,10}}|{NAME})"
@@ -62,6 +62,7 @@ FORMS: dict[str, tuple[str | None, ...]] = {
     "ro": (PATH,),
     "overlay": (PATH,),
     "caps": ("keep|none",),
+    "sockets": ("unix",),
     "offline": (None,),
 }
 _COMPILED = {
@@ -161,7 +162,7 @@ def _read(meaning: Meaning, name: str, value: str | None) -> None:
         _more(meaning, field, (inner, outer, count))
     elif name in ("monotonic", "boottime"):
         _once(meaning, name, _nanoseconds(name, value or ""), "time")
-    elif name in ("setgroups", "caps"):
+    elif name in ("setgroups", "caps", "sockets"):
         _once(meaning, name, value)
     elif name == "publish":
         _publish(meaning, value or "")
@@ -253,6 +254,9 @@ def _together(meaning: Meaning) -> None:
             wrong.append(name)
     if "publish" in meaning and meaning.get("net") not in ("pasta", "slirp4netns"):
         wrong.append("publish")
+    if "sockets" in meaning:
+        wrong += [name for name in ("allow", "record") if name in meaning]
+        wrong += ["net"] if meaning.get("net") in ("gate", "pasta", "slirp4netns") else []
     clocks = "monotonic" in meaning or "boottime" in meaning
     if clocks and "time" in joined:
         wrong.append("time")

@@ -15,7 +15,7 @@ from proof.grammar import FORMS, MAX_ID, MAX_SECONDS, OPERATIONS, REPEATED, UNIT
 Text = st.SearchStrategy[str]
 
 # Those with a meaning somewhere, some that move a terminal's cursor, and bytes that are no UTF-8.
-SPECIAL = ",=:\\/ \t\n\r\x0b\x1b\x7f\x85\x9b[]+-.$_%0189amKé٣²\u2028\u202e\udcff\udc80\0\"'`"
+SPECIAL = ",|=:\\/ \t\n\r\x0b\x1b\x7f\x85\x9b[]+-.$_%0189amKé٣²\u2028\u202e\udcff\udc80\0\"'`"
 characters = st.one_of(st.sampled_from(SPECIAL), st.characters(codec=None))
 
 
@@ -27,7 +27,9 @@ def anything(max_size: int | None = None) -> Text:
 
 def escaped(path: str) -> str:
     """A path as it is written in a list."""
-    return path.replace("\\", "\\\\").replace(",", "\\,").replace(":", "\\:")
+    for character in "\\,:|":
+        path = path.replace(character, f"\\{character}")
+    return path
 
 
 def in_paths(character: str) -> bool:
@@ -136,6 +138,7 @@ VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     "ro": [paths],
     "overlay": [paths],
     "caps": [_words("keep|none")],
+    "sockets": [st.just("unix")],
     "offline": [st.none()],
 }
 # What an item cannot do without, in a form that it can live with.
@@ -186,6 +189,8 @@ def right_items(draw: Callable[..., Any]) -> list[str]:
     clocks = wanted & {"monotonic", "boottime"}
     if wanted & {"allow", "record"}:  # which no way out goes with
         wanted.discard("publish")
+    if wanted & {"allow", "record", "net", "addr", "publish"}:  # nothing leads out without sockets
+        wanted.discard("sockets")
     if wanted & {"allow", "record", "addr", "publish"} and "offline" in wanted:
         wanted.discard("offline")
     found: list[str] = []
@@ -239,7 +244,7 @@ SAMPLES = [
     "monotonic=+7w,boottime=0.000000001",
     "net=pasta,publish=0.0.0.0:53:53/udp,publish=[::1]:8:9,addr=fd00::1/64,addr=10.0.0.1/8",
     "tmpfs=/a\\,b,bind=/a\\:b:c\\\\,ro=.,overlay=/=,sys,proc",
-    "net=/run/netns/a,user=/proc/1/ns/user,caps=none",
+    "net=/run/netns/a,user=/proc/1/ns/user,caps=none,sockets=unix",
     "offline,allow=*.Example.org.:80-90/udp,allow=[2001:db8::]/32:1,allow=10.0.0.0/8:2,record=/a\\,b",
     "off",
     " false ",

@@ -553,6 +553,8 @@ def _outcome(process: Process) -> Seen:
     elif meaning.get("caps") == "none":
         expected["capabilities"] = dict.fromkeys(expected["capabilities"], 0)
         expected["no_new_privs"] = "1"
+    if "sockets" in meaning:
+        expected["no_new_privs"] = "1"
     if process.inside["pid"] != "own":
         expected["depth"] = 2
     if process.inside["net"] == "new":

@@ -280,7 +280,8 @@ list_items = st.one_of(st.sampled_from([*FORMS, ""]), *ITEMS.values(), words)
 os_errors: st.SearchStrategy[BaseException] = st.one_of(
     st.builds(UnshareError, errnos, words, list_items, st.one_of(st.sampled_from(CALLS), words)),
     st.builds(OSError, errnos, words, st.one_of(st.sampled_from(CALLS), words)),
-    st.builds(OSError, errnos, words, st.one_of(st.binary(), st.integers())),
+    # As the third argument of a BlockingIOError it is a count, which has to fit.
+    st.builds(OSError, errnos, words, st.one_of(st.binary(), st.integers(-(2**31), 2**31))),
     st.builds(OSError, st.integers(), st.none()),
     st.builds(OSError, words),
     st.builds(OSError),

@@ -17,7 +17,8 @@ from harness.faults.injection import Call
 from harness.faults.starts import STARTS
 from harness.faults.trial import Trial, tried
 
-THIN = {"net": 1, "seven": 2, "pid": 3, "pasta": 4, "gate": 4}  # of how many calls one is tried
+# Of how many calls one is tried.
+THIN = {"net": 1, "sockets": 1, "seven": 2, "pid": 3, "pasta": 4, "gate": 4}
 SAMPLE = [start for start in STARTS if start.name in THIN]
 
 
@@ -36,7 +37,7 @@ BOTH = [start for start in STARTS if start.name in ("net", "seven")]
 ERRORS = ["EPERM", "EINVAL", "ENOSPC", "ENOMEM", "EACCES"]
 SIGNS = [
     ("user", "NEWUSER|setgroups|[ug]id_map|deny|0 [0-9]+ 1|ns/user"),
-    ("net", r"NEWNET|AF_INET|SIOCSIFFLAGS|ns/net"),
+    ("net", r"NEWNET|AF_UNIX|SIOCSIFFLAGS|ns/net"),
     ("mount", r"NEWNS|MS_REC|ns/mnt"),
     ("uts", "NEWUTS|sethostname|ns/uts"),
     ("ipc", "NEWIPC|ns/ipc"),
@@ -49,7 +50,7 @@ NAMED = {
     "read": "read(/proc/self/",
     "write": "write(/proc/self/",
     "openat": "/proc/self/",
-    "socket": "socket(AF_INET",
+    "socket": "socket(AF_UNIX",
     "ioctl": "ioctl(SIOCSIFFLAGS)",
     "mount": "mount(/)",
     "sethostname": "sethostname",

@@ -35,6 +35,8 @@ def unparse(plan: Plan) -> str:
         items.append("proc=keep")
     if plan.caps:
         items.append(f"caps={plan.caps}")
+    if plan.sockets:
+        items.append(f"sockets={plan.sockets}")
     return ",".join(items)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import os
 import time
 from collections.abc import Mapping
@@ -115,9 +116,17 @@ def facts(done: Finished, known: Mapping[str, str]) -> dict[str, Any]:
     active = [each.split("=") for each in variables.get("PY_UNSHARE_ACTIVE", "").split(",") if each]
     files = {KINDS.get(kind, kind): link for kind, link in inside.items()}
     if "PY_UNSHARE_ACTIVE" in variables:
-        right = [files[name] == f"{link_kind(name)}:[{inode}]" for name, inode in active]
+        right = [what == _what_holds(name, files, told) for name, what in active]
         variables["PY_UNSHARE_ACTIVE"] = [[name for name, _ in active], all(right)]
     return dict(told)
+
+
+def _what_holds(name: str, files: Mapping[str, str], told: Mapping[str, Any]) -> str:
+    """What PY_UNSHARE_ACTIVE has to say of an item."""
+    if name == "sockets":
+        refused = {os.strerror(errno.ENETUNREACH)}
+        return "unix" if set(told["addresses"].values()) == refused else "none"
+    return files[name].removeprefix(f"{link_kind(name)}:[").rstrip("]")
 
 
 def link_kind(name: str) -> str:

@@ -86,6 +86,9 @@ STARTS = [
     Start("overlay", "user,overlay=a", "user mnt", f"{U} mounts"),
     Start("caps-keep", "user,caps=keep", "user", U),
     Start("caps-none", "user,caps=none", "user", U),
+    Start("sockets", "sockets=unix", "", "status addresses"),
+    Start("sockets-net", "user,net,sockets=unix", "user net", f"{U} addresses"),
+    Start("alternatives", "net|user,net", "user net", U),
     Start(
         "seven",
         "user,net,mount,uts=inside,ipc,cgroup,time=+1d",
@@ -286,7 +289,8 @@ class Judge:
             found = self.facts(done)
         except (ValueError, SyntaxError):
             return "WRONG: half a sentence"
-        if found["namespaces"] == self._outside["namespaces"]:
+        outside = found["namespaces"] == self._outside["namespaces"]
+        if outside and (self.start.new or not differing(found, self._outside)):
             kind, like = "outside", self._outside
         else:
             kind, like = "isolated", self._inside
