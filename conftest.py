@@ -1,4 +1,4 @@
-"""The fixtures of tests/ and proof/, for both: see harness/__init__.py."""
+"""The fixtures of tests/, proof/ and hosts/: see harness/__init__.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""Real hosts: engines that run containers, with the product inside."""

@@ -1,0 +1,20 @@
+"""The engines, as fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness import Session, require_root, require_tool
+from hosts.engines import Docker
+
+
+@pytest.fixture(scope="session")
+def docker(session: Session) -> Iterator[Docker]:
+    """A daemon of this run's own."""
+    require_root()
+    for tool in ("dockerd", "docker", "ctr", "iptables"):
+        require_tool(tool)
+    with Docker.start(session) as engine:
+        yield engine

@@ -1,0 +1,119 @@
+"""Engines that run containers, each in namespaces of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import Python, Session, until
+
+LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+EMPTY = ("usr", "etc", "var", "proc", "sys", "dev", "tmp", "run", "root")
+BOUND = ("/usr", "/etc", "/var")
+IMAGE = "docker.io/library/plain:latest"
+PATIENCE = 120  # seconds
+
+# dockerd in namespaces of its own, so that its bridge and its firewall rules stay there.
+DAEMON = """
+mount --make-rprivate /
+ip link set lo up
+exec dockerd --data-root "$0/lib" --exec-root "$0/run" --pidfile "$0/pid" \
+    --host "unix://$0/docker.sock" --group root
+"""
+
+
+@dataclass
+class Docker:
+    """Docker's daemon, and the containerd that it has started.
+
+    Attributes:
+        directory: of all its files.
+        pid: of the daemon.
+        shared: directories of the host that are bound into each container, read-only.
+    """
+
+    directory: Path
+    pid: int
+    shared: list[str]
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, session: Session) -> Iterator[Docker]:
+        """Start it, and import the image."""
+        with tempfile.TemporaryDirectory(prefix="hosts-") as name:
+            directory = Path(name)
+            command = ["unshare", "--mount", "--net", "sh", "-ec", DAEMON, name]
+            with (
+                open(directory / "log", "wb") as log,
+                subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as daemon,
+            ):
+                try:
+                    engine = cls(directory, daemon.pid, [*BOUND, str(session.directory)])
+                    until(engine._answers, "dockerd does not answer", directory / "log", PATIENCE)
+                    engine._import()
+                    yield engine
+                finally:
+                    daemon.terminate()
+                    daemon.wait(PATIENCE)
+
+    def run(self, command: Sequence[str | Path], *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a container: ``docker run``."""
+        binds = [f"--volume={path}:{path}:ro" for path in self.shared]
+        return self._docker("run", "--rm", *binds, *options, IMAGE, *map(str, command))
+
+    def run_by_containerd(
+        self, command: Sequence[str | Path], *options: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command under containerd's own default profile, as Kubernetes does."""
+        binds = [
+            f"--mount=type=bind,src={path},dst={path},options=rbind:ro" for path in self.shared
+        ]
+        name = f"test-{os.urandom(8).hex()}"
+        return self._ctr(
+            "run", "--rm", "--seccomp", *binds, *options, IMAGE, name, *map(str, command)
+        )
+
+    def _answers(self) -> bool:
+        return self._docker("version").returncode == 0
+
+    def _import(self) -> None:
+        tree = self.directory / "tree.tar"
+        with tarfile.open(tree, "w") as archive:
+            for name in EMPTY:
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.mode = tarfile.DIRTYPE, 0o1777 if name == "tmp" else 0o755
+                archive.addfile(entry)
+            for name, target in LINKS.items():
+                entry = tarfile.TarInfo(name)
+                entry.type, entry.linkname = tarfile.SYMTYPE, target
+                archive.addfile(entry)
+        saved = self.directory / "image.tar"
+        for done in (
+            self._docker("import", str(tree), IMAGE),
+            self._docker("save", "--output", str(saved), IMAGE),
+            self._ctr("images", "import", str(saved)),
+        ):
+            assert done.returncode == 0, done.stderr
+
+    def _docker(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return _done("docker", "--host", f"unix://{self.directory}/docker.sock", *arguments)
+
+    def _ctr(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        inside = ["nsenter", "--target", str(self.pid), "--mount", "--net"]
+        socket = f"{self.directory}/run/containerd/containerd.sock"
+        return _done(*inside, "ctr", "--address", socket, *arguments)
+
+
+def _done(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+
+
+def python_of(python: Python, code: str) -> list[str | Path]:
+    """The command for some code in an interpreter under test, as a container has it."""
+    return [python.executable, "-c", code]
