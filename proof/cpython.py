@@ -131,7 +131,7 @@ class Result:
 def kind(item: str) -> str:
     """The name in /proc/self/ns of the namespace that an item makes, or "" if it makes none."""
     name = item.partition("=")[0]
-    return {"mount": "mnt", "caps": ""}.get(name, name)
+    return {"mount": "mnt", "caps": "", "sockets": ""}.get(name, name)
 
 
 def suite(interpreter: Interpreter) -> Path | None:

@@ -51,6 +51,23 @@ QUICK = ["test_os"]
 # Those that see whether a file's permissions hold.
 PERMISSIONS = ["test_shutil", "test_tempfile", "test_import", "test_py_compile"]
 
+# Those that open no internet sockets, so sockets=unix makes no difference to any test in them.
+UNIX_ONLY = [
+    "test_posix",
+    "test_subprocess",
+    "test_threading",
+    "test_signal",
+    "test_io",
+    "test_tempfile",
+    "test_pty",
+    "test_mmap",
+    "test_fcntl",
+    "test_import",
+    "test_venv",
+    "test_multiprocessing_main_handling",
+    "test_multiprocessing_fork",
+]
+
 ROWS = cpython.explained(PROJECT / "docs" / "cpython-tests.md")
 
 
@@ -72,6 +89,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {
         "part": (FILES, found) if full else (QUICK, found[-1:]),
         "permissions": (PERMISSIONS, [found[each] for each in ends] if full else found[-1:]),
+        "unix_only": (UNIX_ONLY, [found[each] for each in ends])
+        if full
+        else (UNIX_ONLY[:1], found[-1:]),
     }
     for name, (files, interpreters) in wanted.items():
         if name in metafunc.fixturenames:
@@ -99,6 +119,14 @@ def test_only_capabilities_make_files_accessible(
 ) -> None:
     plain = ran(permissions, session)
     problems = compared(permissions, session, plain, "user=current,caps=none", [], tally, {})
+    assert not problems, "\n\n".join(problems)
+
+
+def test_unix_sockets_are_enough(
+    unix_only: Part, session: Session, tally: Tally, watch: Watch
+) -> None:
+    plain = ran(unix_only, session)
+    problems = compared(unix_only, session, plain, "sockets=unix", [], tally, {})
     assert not problems, "\n\n".join(problems)
 
 
