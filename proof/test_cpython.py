@@ -53,19 +53,8 @@ PERMISSIONS = ["test_shutil", "test_tempfile", "test_import", "test_py_compile"]
 
 # Those that open no internet sockets, so sockets=unix makes no difference to any test in them.
 UNIX_ONLY = [
-    "test_posix",
-    "test_subprocess",
-    "test_threading",
-    "test_signal",
-    "test_io",
-    "test_tempfile",
-    "test_pty",
-    "test_mmap",
-    "test_fcntl",
-    "test_import",
-    "test_venv",
-    "test_multiprocessing_main_handling",
-    "test_multiprocessing_fork",
+    *("test_posix", "test_subprocess", "test_signal", "test_io", "test_tempfile", "test_pty"),
+    *("test_mmap", "test_fcntl", "test_import", "test_multiprocessing_main_handling"),
 ]
 
 ROWS = cpython.explained(PROJECT / "docs" / "cpython-tests.md")

@@ -27,9 +27,9 @@ DOCTOR = ["-m", "unshare_boot"]
 LIMITED = ["unshare", "--user", "--map-root-user", "sh", "-ec"]
 
 
-@pytest.fixture(params=["oldest", "newest"])
-def each(request: pytest.FixtureRequest) -> Python:
-    """The oldest interpreter and the newest."""
+@pytest.fixture(scope="session")
+def doctor(request: pytest.FixtureRequest) -> Python:
+    """An interpreter that runs the doctor."""
     python: Python = request.getfixturevalue(request.param)
     return python
 
@@ -48,12 +48,12 @@ def items(done: Finished) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
-def test_every_answer_is_what_a_program_meets(each: Python, as_root: bool) -> None:
-    table = items(each.run([*DOCTOR, "--json"], as_root=as_root))
+def test_every_answer_is_what_a_program_meets(doctor: Python, as_root: bool) -> None:
+    table = items(doctor.run([*DOCTOR, "--json"], as_root=as_root))
     assert {item.partition("=")[0] for item in table} == set(ITEMS)
     for row in table.values():
         if not any(sign in row["list"] for sign in ("DIR", "PID", "publish")):
-            done = each.run("pass", unshare=row["list"], as_root=as_root)
+            done = doctor.run("pass", unshare=row["list"], as_root=as_root)
             assert done.status == (0 if row["works"] else 125), (row, done)
             assert row["what"].partition(":")[0] in done.stderr
     assert table["user"]["works"] and table["net"]["works"]
@@ -63,20 +63,20 @@ def test_every_answer_is_what_a_program_meets(each: Python, as_root: bool) -> No
         assert table[item]["works"], table[item]
 
 
-def test_why_an_item_is_not_to_be_had(each: Python) -> None:
+def test_why_an_item_is_not_to_be_had(doctor: Python) -> None:
     script = 'echo 0 > /proc/sys/user/max_net_namespaces; exec "$@"'
-    command = [*LIMITED, script, "sh", *each.command(DOCTOR)]
-    table = items(each.user.run([*command, "--json"]))
+    command = [*LIMITED, script, "sh", *doctor.command(DOCTOR)]
+    table = items(doctor.user.run([*command, "--json"]))
     assert not table["net"]["works"] and table["uts"]["works"]
     assert table["net"]["what"] == "net: unshare(CLONE_NEWNET): No space left on device (ENOSPC)"
-    shown = each.user.run(command).stdout
+    shown = doctor.user.run(command).stdout
     assert "\n  no   net  " in shown and "\n  yes  uts" in shown
     assert "no net namespace left to give" in " ".join(shown.split())
 
 
-def test_where_no_directory_is_writable(each: Python) -> None:
+def test_where_no_directory_is_writable(doctor: Python) -> None:
     """As in ``docker run --read-only``: the rows that need one say so, the others are tried."""
-    table = items(each.run([*DOCTOR, "--json"], unshare="user,pid,ro=/,proc"))
+    table = items(doctor.run([*DOCTOR, "--json"], unshare="user,pid,ro=/,proc"))
     for item in ("tmpfs", "bind", "ro", "overlay"):
         assert not table[item]["works"]
         assert table[item]["why"].startswith("there is no directory to try it with: ")
@@ -102,16 +102,16 @@ def environment(pid: str) -> bytes:
         return b""
 
 
-def test_inside(each: Python) -> None:
-    done = each.run(DOCTOR, unshare="user,net")
+def test_inside(doctor: Python) -> None:
+    done = doctor.run(DOCTOR, unshare="user,net")
     assert done.status == 0
     assert "\n       holds here: user, net\n" in done.stdout
-    uid, gid = each.user.uid, each.user.gid
+    uid, gid = doctor.user.uid, doctor.user.gid
     assert f"\n       uid 0 is {uid} outside, gid 0 is {gid}\n" in done.stdout
-    told = report(each.run([*DOCTOR, "--json"], unshare="user,net,pid,caps=none"))
+    told = report(doctor.run([*DOCTOR, "--json"], unshare="user,net,pid,caps=none"))
     assert told["holds"] == ["user", "net", "mount", "pid"]
     assert (told["uid"], told["gid"]) == (uid, gid)
-    assert report(each.run([*DOCTOR, "--json"]))["holds"] == []
+    assert report(doctor.run([*DOCTOR, "--json"]))["holds"] == []
 
 
 # The hook.
@@ -137,8 +137,8 @@ def test_the_hook_runs(python: Python) -> None:
     }
 
 
-def test_the_hook_is_not_installed(each: Python, session: Session, workdir: Path) -> None:
-    python = session.fresh(session.variant(each), workdir / "venv")
+def test_the_hook_is_not_installed(doctor: Python, session: Session, workdir: Path) -> None:
+    python = session.fresh(session.variant(doctor), workdir / "venv")
     (python.site_packages / "unshare_boot.pth").unlink()
     done = python.run(DOCTOR)
     assert done.status == 1
@@ -149,8 +149,8 @@ def test_the_hook_is_not_installed(each: Python, session: Session, workdir: Path
     assert "what: the hook does not run in this interpreter\n" in done.stdout
 
 
-def test_the_hook_is_damaged(each: Python, session: Session, workdir: Path) -> None:
-    python = session.fresh(session.variant(each), workdir / "venv")
+def test_the_hook_is_damaged(doctor: Python, session: Session, workdir: Path) -> None:
+    python = session.fresh(session.variant(doctor), workdir / "venv")
     (python.site_packages / "unshare_boot.pth").write_text("# nothing\n")
     hook = hook_of(python)
     assert not hook["runs"] and hook["why"].endswith(
@@ -158,30 +158,30 @@ def test_the_hook_is_damaged(each: Python, session: Session, workdir: Path) -> N
     )
 
 
-def test_without_site(each: Python) -> None:
-    path = {"PYTHONPATH": str(each.site_packages)}
-    hook = hook_of(each, "-S", **path)
+def test_without_site(doctor: Python) -> None:
+    path = {"PYTHONPATH": str(doctor.site_packages)}
+    hook = hook_of(doctor, "-S", **path)
     assert not hook["runs"]
     assert hook["why"].startswith("-S: ")
-    assert each.run(["-S", *DOCTOR, "check", "user"], env=path).status == 1
+    assert doctor.run(["-S", *DOCTOR, "check", "user"], env=path).status == 1
 
 
-def test_isolated_mode_in_a_virtual_environment(each: Python) -> None:
-    assert hook_of(each, "-I")["runs"]
+def test_isolated_mode_in_a_virtual_environment(doctor: Python) -> None:
+    assert hook_of(doctor, "-I")["runs"]
 
 
-def test_installed_for_the_user_only(each: Python, workdir: Path) -> None:
+def test_installed_for_the_user_only(doctor: Python, workdir: Path) -> None:
     ask = "import site; print(site.getusersitepackages())"
     home = {"HOME": str(workdir)}
-    place = Path(each.user.run([each.base, "-c", ask], env=home).ok().strip())
+    place = Path(doctor.user.run([doctor.base, "-c", ask], env=home).ok().strip())
     assert place.is_relative_to(workdir)
     place.mkdir(parents=True)
-    shutil.copytree(each.site_packages / "unshare_boot", place / "unshare_boot")
-    shutil.copy(each.site_packages / "unshare_boot.pth", place)
-    done = each.user.run([each.base, "-c", HOOK], env=home)
+    shutil.copytree(doctor.site_packages / "unshare_boot", place / "unshare_boot")
+    shutil.copy(doctor.site_packages / "unshare_boot.pth", place)
+    done = doctor.user.run([doctor.base, "-c", HOOK], env=home)
     assert json.loads(done.ok())["runs"]
     without = {**home, "PYTHONNOUSERSITE": "1", "PYTHONPATH": str(place)}
-    hook = json.loads(each.user.run([each.base, "-c", HOOK], env=without).ok())
+    hook = json.loads(doctor.user.run([doctor.base, "-c", HOOK], env=without).ok())
     assert not hook["runs"]
     assert hook["why"].startswith("it is installed for this user only, in ")
     assert hook["files"] == [str(place / "unshare_boot.pth")]
@@ -229,29 +229,29 @@ def test_what_runs_before_it(python: Python, session: Session, workdir: Path) ->
 # The command.
 
 
-def test_check(each: Python) -> None:
-    good = each.run([*DOCTOR, "check", "user,net"])
+def test_check(doctor: Python) -> None:
+    good = doctor.run([*DOCTOR, "check", "user,net"])
     assert (good.status, good.stdout) == (0, "yes  PY_UNSHARE='user,net'\n")
-    bad = each.run([*DOCTOR, "check", "net"])
-    refused = each.run("pass", unshare="net").stderr.splitlines()
+    bad = doctor.run([*DOCTOR, "check", "net"])
+    refused = doctor.run("pass", unshare="net").stderr.splitlines()
     assert (bad.status, bad.stdout.splitlines()[0]) == (1, "no   PY_UNSHARE='net'")
     assert bad.stdout.splitlines()[1:] == refused[1:]
     page = TROUBLESHOOTING.read_text(encoding="utf-8")
     assert f"$ unshare-boot check user,net\n{good.stdout}" in page
     assert f"$ unshare-boot check net\n{bad.stdout}" in page
-    shown = each.run(DOCTOR)
+    shown = doctor.run(DOCTOR)
     assert shown.status == 0
-    assert shown.stdout.startswith(f"unshare-boot {__version__}, Python {each.version[0]}.")
-    assert f"\n       {each.site_packages}/unshare_boot." in shown.stdout
-    assert each.run([*DOCTOR, "check", "off"]).status == 0
-    assert each.run([*DOCTOR, "check", "usr"]).status == 1
+    assert shown.stdout.startswith(f"unshare-boot {__version__}, Python {doctor.version[0]}.")
+    assert f"\n       {doctor.site_packages}/unshare_boot." in shown.stdout
+    assert doctor.run([*DOCTOR, "check", "off"]).status == 0
+    assert doctor.run([*DOCTOR, "check", "usr"]).status == 1
     for wrong in (["check"], ["chek", "user"], ["check", "user", "net"], ["--jsn"]):
-        assert each.run([*DOCTOR, *wrong]).status == 2
+        assert doctor.run([*DOCTOR, *wrong]).status == 2
 
 
 @pytest.mark.parametrize("order", [["check", "net", "--json"], ["--json", "check", "net"]])
-def test_check_as_json(each: Python, order: list[str]) -> None:
-    done = each.run([*DOCTOR, *order])
+def test_check_as_json(doctor: Python, order: list[str]) -> None:
+    done = doctor.run([*DOCTOR, *order])
     assert done.status == 1
     assert report(done) == {
         "item": "net",
@@ -270,17 +270,17 @@ def test_check_is_not_misled_by_other_variables(newest: Python) -> None:
     assert newest.run([*DOCTOR, "check", "user,net"], env=env).status == 0
 
 
-def test_the_script(each: Python) -> None:
-    script = each.venv / "bin" / "unshare-boot"
-    assert each.user.run([script, "check", "user,net"]).status == 0
-    assert each.user.run([script, "--version"]).ok() == f"unshare-boot {__version__}\n"
+def test_the_script(doctor: Python) -> None:
+    script = doctor.venv / "bin" / "unshare-boot"
+    assert doctor.user.run([script, "check", "user,net"]).status == 0
+    assert doctor.user.run([script, "--version"]).ok() == f"unshare-boot {__version__}\n"
     for page in (["--help"], ["check", "--help"]):
-        shown = each.user.run([script, *page], env={"COLUMNS": "80"}).ok()
+        shown = doctor.user.run([script, *page], env={"COLUMNS": "80"}).ok()
         assert max(map(len, shown.splitlines())) <= 80
 
 
-def test_it_fits_80_columns(each: Python) -> None:
-    shown = each.run(DOCTOR).stdout
+def test_it_fits_80_columns(doctor: Python) -> None:
+    shown = doctor.run(DOCTOR).stdout
     long = [line for line in shown.splitlines() if len(line) > 80]
     assert all(" " not in line.strip() for line in long), long  # paths alone
 
@@ -319,12 +319,12 @@ def test_nobody_reads_it(newest: Python) -> None:
     assert done.stderr in ("0\n", "1\n")
 
 
-def test_a_no_stays_a_no_where_sigchld_is_ignored(each: Python) -> None:
+def test_a_no_stays_a_no_where_sigchld_is_ignored(doctor: Python) -> None:
     """As it may have been inherited: then the kernel reaps, and waitpid(2) has no status."""
-    ignoring = ["env", "--ignore-signal=CHLD", *each.command(DOCTOR)]
+    ignoring = ["env", "--ignore-signal=CHLD", *doctor.command(DOCTOR)]
     for listed, status in (("user", 0), ("user,tmpfs=/no/such/directory", 1)):
-        plain = each.run([*DOCTOR, "check", listed])
+        plain = doctor.run([*DOCTOR, "check", listed])
         assert plain.status == status
-        assert each.user.run([*ignoring, "check", listed]) == plain
-    table = items(each.user.run([*ignoring, "--json"]))
+        assert doctor.user.run([*ignoring, "check", listed]) == plain
+    table = items(doctor.user.run([*ignoring, "--json"]))
     assert table["user"]["works"] and not table["user=all"]["works"]

@@ -18,7 +18,7 @@ from harness.faults.starts import STARTS
 from harness.faults.trial import Trial, tried
 
 # Of how many calls one is tried.
-THIN = {"net": 1, "sockets": 1, "seven": 2, "pid": 3, "pasta": 4, "gate": 4}
+THIN = {"net": 2, "sockets": 2, "seven": 4, "pid": 6, "pasta": 8, "gate": 8}
 SAMPLE = [start for start in STARTS if start.name in THIN]
 
 

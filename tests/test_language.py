@@ -338,7 +338,7 @@ def test_as_many_items_as_the_environment_holds() -> None:
 
 
 @given(st.text())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_text_gives_a_plan_or_one_clear_error(text: str) -> None:
     any_text(text)
 
@@ -355,7 +355,7 @@ pieces = st.sampled_from(
 
 
 @given(st.lists(st.one_of(pieces, st.text(max_size=3)), max_size=12).map("".join))
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_heap_of_pieces_gives_a_plan_or_one_clear_error(text: str) -> None:
     any_text(text)
 
@@ -462,7 +462,7 @@ def valid_lists(draw: Callable[..., Any]) -> str:
 
 
 @given(valid_lists())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_what_is_right_is_understood_and_printed_again(text: str) -> None:
     plan = plan_of(text)
     assert same(parse(unparse(plan)), plan)

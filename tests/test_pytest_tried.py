@@ -62,13 +62,6 @@ def test_of_the_outside():
 GATE = 'unshare = "offline,allow=allowed.test:443"'
 
 
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The newest Python and pytest; the oldest as well with all interpreters."""
-    if "tested" in metafunc.fixturenames:
-        every = ["oldest", "newest"] if metafunc.config.getoption("--all-pythons") else ["newest"]
-        metafunc.parametrize("tested", every, indirect=True, scope="session")
-
-
 @pytest.fixture(scope="session")
 def tested(request: pytest.FixtureRequest, session: Session) -> Python:
     return with_pytest(session, request.param)

@@ -21,6 +21,9 @@ from harness.watch import Watch
 
 MOST_REASONS = 4  # in the line that says what was skipped
 
+# Fixtures whose tests take seconds each: the newest interpreter, with --all-pythons the oldest too.
+COSTLY = {"tested", "doctor"}
+
 SESSION = pytest.StashKey[Session]()
 
 
@@ -97,8 +100,12 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     found = metafunc.config.stash[SESSION].found
+    every = metafunc.config.getoption("--all-pythons")
+    for name in COSTLY & {*metafunc.fixturenames}:
+        which = ["oldest", "newest"] if every else ["newest"]
+        metafunc.parametrize(name, which, indirect=True, scope="session")
     if "python" in metafunc.fixturenames:
-        each = variants(found) if metafunc.config.getoption("--all-pythons") else default(found)
+        each = variants(found) if every else default(found)
         names = [variant.name for variant in each]
         metafunc.parametrize("python", each, ids=names, indirect=True, scope="session")
 

@@ -20,9 +20,9 @@ NEEDS = ["pytest<9", "pytest-cov", "pytest-forked", "pytest-timeout", "pytest-xd
 Run = Callable[..., Finished]
 
 
-@pytest.fixture(scope="session", params=["oldest", "newest"])
+@pytest.fixture(scope="session")
 def tested(request: pytest.FixtureRequest, session: Session) -> Python:
-    """An environment that has pytest and plugins; not changed by any test."""
+    """An environment that has pytest and plugins; not changed by any test. `COSTLY`."""
     return with_pytest(session, request.param)
 
 

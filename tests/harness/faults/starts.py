@@ -86,7 +86,7 @@ STARTS = [
     Start("overlay", "user,overlay=a", "user mnt", f"{U} mounts"),
     Start("caps-keep", "user,caps=keep", "user", U),
     Start("caps-none", "user,caps=none", "user", U),
-    Start("sockets", "sockets=unix", "", "status addresses"),
+    Start("sockets", "sockets=unix", "", "addresses"),
     Start("sockets-net", "user,net,sockets=unix", "user net", f"{U} addresses"),
     Start("alternatives", "net|user,net", "user net", U),
     Start(
