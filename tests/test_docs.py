@@ -150,8 +150,14 @@ def test_the_first_command_of_the_readme(
 
 
 def test_the_hook_of_pre_commit(
-    session: Session, tools: Path, wheelhouse: Path, workdir: Path
+    session: Session,
+    tools: Path,
+    wheelhouse: Path,
+    workdir: Path,
+    pytestconfig: pytest.Config,
 ) -> None:
+    if not pytestconfig.getoption("--all-pythons"):
+        pytest.skip("takes long: --all-pythons runs it")
     require_tool("git")
     directory = session.directory / "pre-commit"
     session.uv("venv", "--python", session.readable_interpreter(), directory)

@@ -94,7 +94,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "more", ["user", "user=current,caps=none", "user,pid,mount,time", "offline"]
+    "more", ["user", "user=current,caps=none", "user,pid,mount,time", "user,sys,ipc", "offline"]
 )
 def test_a_name_that_is_allowed(visitor: Visitor, more: str) -> None:
     unshare = f"{more},net,allow={NAME}:{ECHO_PORT}".replace("offline,net", "offline")
@@ -499,6 +499,17 @@ for path in ("mem", "ns/net", "fd/0", "environ"):
         child.stdin.write(f"{helpers(site)[1]}\n")
         child.stdin.close()
         assert set(child.stdout.read().split()) == {"EACCES"}
+
+
+def test_joining_a_gate(one: Visitor) -> None:
+    """Who joins its network is behind it as well, and one can be had in a user namespace joined."""
+    with one.hold(f"user,net=gate,allow={NAME}:{ECHO_PORT}") as holder:
+        code = f"print(try_tcp({NAME!r}, {ECHO_PORT}), try_tcp({NAME!r}, {OTHER}))"
+        joins = [f"{kind}=/proc/{holder.pid}/ns/{kind}" for kind in ("user", "net")]
+        assert run(one, code, ",".join(joins)) == "b'hello' ECONNREFUSED\n"
+        assert (
+            run(one, code, f"{joins[0]},net,allow={NAME}:{OTHER}") == "ECONNREFUSED ECONNREFUSED\n"
+        )
 
 
 def test_a_gate_within_a_gate(one: Visitor) -> None:

@@ -265,10 +265,10 @@ ACTIVE = "import unshare_boot; print(*unshare_boot.active())"
         ("user,net=/no/such|user", "user"),
     ],
 )
-def test_the_first_that_is_available(python: Python, unshare: str, holds: str) -> None:
-    assert python.run(ACTIVE, unshare=unshare).ok() == f"{holds}\n"
+def test_the_first_that_is_available(newest: Python, unshare: str, holds: str) -> None:
+    assert newest.run(ACTIVE, unshare=unshare).ok() == f"{holds}\n"
     code = f"import unshare_boot; unshare_boot.unshare({unshare!r}); print(*unshare_boot.active())"
-    assert python.run(code).ok() == f"{holds}\n"
+    assert newest.run(code).ok() == f"{holds}\n"
 
 
 def test_none_is_available(newest: Python) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import signal
 import sys
@@ -57,6 +58,12 @@ def _start(config: pytest.Config) -> Session:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["unshare_boot_session"] = pickle.dumps(node.config.stash[SESSION])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Three workers on two processors: tests wait for processes for a part of their time."""
+    return len(os.sched_getaffinity(0)) * 3 // 2 or 1
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
