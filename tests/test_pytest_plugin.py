@@ -653,3 +653,25 @@ def test_crash(): os._exit(0)
     assert "1 == 2" in done.stdout and "::test_good PASSED" in done.stdout
     assert "the process that ran this test ended before the test's end" in done.stdout
     assert "2 failed, 1 passed" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["-n2"]])
+@pytest.mark.parametrize("taken", [False, True])
+def test_where_temporary_files_lie(
+    run: Run, workdir: Path, options: list[str], taken: bool
+) -> None:
+    """Not where those of real root do, nor where somebody else might have made the directory."""
+    test = "def test(tmp_path): open('where', 'w').write(str(tmp_path))"
+    env = {"PYTEST_DEBUG_TEMPROOT": "", "TMPDIR": str(workdir)}
+    if taken:
+        (workdir / f"pytest-of-uid-{workdir.stat().st_uid}").mkdir(mode=0o755)
+    done = run("--unshare=user,net", *options, test_it=test, env=env)
+    assert done.status == 0, done.stdout
+    where = Path((workdir / "where").read_text())
+    top = workdir / where.relative_to(workdir).parts[0]
+    assert top.name.startswith(f"pytest-of-uid-{workdir.stat().st_uid}")
+    assert (top.stat().st_uid, top.stat().st_mode & 0o777) == (workdir.stat().st_uid, 0o700)
+    assert not (workdir / "pytest-of-root").exists()
+    plain = run("--unshare=user=current,net", *options, test_it=test, env=env)
+    assert plain.status == 0
+    assert "pytest-of-uid" not in (workdir / "where").read_text()

@@ -17,6 +17,7 @@ import pytest
 from ..errors import NoAlternative, UnshareError
 from ..inside import active
 from ..namespaces import FRESH_PROC, NAMESPACES, Plan, inode
+from .base_directory import set_apart
 from .isolation import Isolation, Run, has_way_out, register
 from .names import INSTEAD, SECOND_RUN
 
@@ -261,6 +262,8 @@ def report_isolation(config: pytest.Config) -> None:
         if not held and not (run and run.refusal):
             raise pytest.UsageError("this worker of pytest-xdist is not isolated")
     isolation = register(config, run or OUTSIDE) if run or active() else None
+    if "user" in active():
+        set_apart()
     if not (run and run.refusal):
         _require_record(config, isolation)
 
