@@ -1,4 +1,4 @@
-"""Where tmp_path lies: in /tmp/pytest-of-root, which is real root's, for whoever is uid 0 inside."""
+"""Where tmp_path lies: else in /tmp/pytest-of-root, real root's, for who is uid 0 only inside."""
 
 from __future__ import annotations
 
