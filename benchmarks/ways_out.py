@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -29,12 +30,13 @@ WAYS = {
     "net=slirp4netns": "user,net=slirp4netns",
 }
 UID = "54321"
+AT_ONCE = 400  # connections; each takes two descriptors where they pass
 
 # Prints lists of microseconds, and megabytes a second.
 PROGRAM = """
 import json, socket, sys, threading, time
 lost = []
-name, address, port, count, megabytes = *sys.argv[1:3], *map(int, sys.argv[3:])
+name, address, port, count, megabytes, at_once = *sys.argv[1:3], *map(int, sys.argv[3:])
 
 def clock(act):
     begin = time.perf_counter()
@@ -62,6 +64,9 @@ for _ in range(count):
     if lost:
         found["refused"] = [float("nan")]
         break
+print(json.dumps(found), flush=True)
+sys.stdin.readline()
+found = {}
 data = bytes(1 << 20)
 with socket.create_connection((address, port)) as client:
     stream = client.makefile("rb")
@@ -74,25 +79,62 @@ with socket.create_connection((address, port)) as client:
     sender.join()
     found["bytes"] = [megabytes / (time.perf_counter() - begin)]
 print(json.dumps(found), flush=True)
+sys.stdin.readline()
+found = {}
+begin = time.perf_counter()
+clients = [socket.socket() for _ in range(at_once)]
+for client in clients:
+    client.setblocking(False)
+    client.connect_ex((address, port))
+for client in clients:
+    client.settimeout(30)
+    client.recv(1)  # the server speaks first
+found["at once"] = [(time.perf_counter() - begin) * 1e3]
+print(json.dumps(found), flush=True)
 sys.stdin.read()
 """
 
 
 def measure(site: Site, python: str, way: str, count: int, megabytes: int) -> dict[str, Any]:
     """Run the program once by a way; return its figures, and the memory of what is beside it."""
-    arguments = [NAME, SERVER, str(ECHO_PORT), str(count), str(megabytes)]
+    arguments = [NAME, SERVER, str(ECHO_PORT), str(count), str(megabytes), str(AT_ONCE)]
     who = ["setpriv", "--reuid", UID, "--regid", UID, "--clear-groups"]
     command = site.enter(*who, "env", f"PY_UNSHARE={WAYS[way]}", python, "-c", PROGRAM, *arguments)
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as child:
         assert child.stdin and child.stdout
-        found: dict[str, Any] = json.loads(child.stdout.readline() or "{}")
-        if not found:
-            raise SystemExit(f"{way} has failed")
-        found["memory"] = [sum(map(private, site.others())) if way != "none" else 0]
+
+        def figures() -> dict[str, Any]:
+            assert child.stdin and child.stdout
+            line = child.stdout.readline()
+            if not line:
+                raise SystemExit(f"{way} has failed")
+            return dict(json.loads(line))
+
+        found = figures()
+        beside = [] if way == "none" else site.others()
+        before = sum(map(processor_time, beside))
+        child.stdin.write("\n")
+        child.stdin.flush()
+        found.update(figures())
+        # There and back: each byte is copied twice.
+        found["CPU"] = [(sum(map(processor_time, beside)) - before) / (2 * megabytes / 1024)]
+        child.stdin.write("\n")
+        child.stdin.flush()
+        found.update(figures())
+        found["memory"] = [sum(map(private, beside))]
         child.stdin.close()
     site.wait_until_left()
     return found
+
+
+def processor_time(pid: int) -> float:
+    """Return the milliseconds of CPU that a process has used, proc_pid_stat(5)."""
+    try:
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def private(pid: int) -> float:
@@ -109,7 +151,7 @@ def shown(figure: float) -> str:
     return "?" if figure != figure else f"{figure:,.0f}"
 
 
-UNITS = {"bytes": "MB/s", "memory": "MiB"}
+UNITS = {"bytes": "MB/s", "memory": "MiB", "CPU": "ms/GiB", "at once": "ms"}
 
 
 def main() -> None:

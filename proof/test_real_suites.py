@@ -91,7 +91,7 @@ def suite(request: pytest.FixtureRequest) -> Suite:
 
 
 @pytest.fixture
-def tested(session: Session, suite: Suite, workdir: Path) -> Python:
+def supplied(session: Session, suite: Suite, workdir: Path) -> Python:
     """An environment of the suite's own."""
     fitting = [each for each in default(session.found) if each.interpreter.version[:2] <= NEWEST]
     if not fitting or fitting[-1].interpreter.version[:2] < (3, 10):
@@ -103,9 +103,9 @@ def tested(session: Session, suite: Suite, workdir: Path) -> Python:
 
 
 @pytest.fixture
-def source(session: Session, suite: Suite, workdir: Path, tested: Python) -> Path:
+def source(session: Session, suite: Suite, workdir: Path, supplied: Python) -> Path:
     """The unpacked source archive."""
-    pip: list[Argument] = [tested.executable, "-m", "pip", "download", "-q"]
+    pip: list[Argument] = [supplied.executable, "-m", "pip", "download", "-q"]
     pip += ["--no-binary", ":all:", "--no-deps"]
     session.tool([*pip, "-d", workdir, suite.release])
     (archive,) = workdir.glob("*.tar.gz")
@@ -117,14 +117,14 @@ def source(session: Session, suite: Suite, workdir: Path, tested: Python) -> Pat
 
 
 def outcomes(
-    tested: Python, source: Path, suite: Suite, name: str, *options: str
+    supplied: Python, source: Path, suite: Suite, name: str, *options: str
 ) -> dict[str, str]:
     """Run a suite; returns the outcome of each test."""
     report = source / f"{name}.xml"
     tail = ["--timeout=60", "-p", "no:cacheprovider", f"--junit-xml={report}", *options]
     env = {"USER": name}  # for a directory of temporary files of its own
     command = ["-m", "pytest", "-q", *suite.arguments, *tail]
-    done = tested.run(command, env=env, cwd=source, timeout=300)
+    done = supplied.run(command, env=env, cwd=source, timeout=300)
     assert done.status in (0, 1), done.stdout[-3000:] + done.stderr
     found = {}
     for case in ElementTree.parse(report).iter("testcase"):
@@ -133,12 +133,12 @@ def outcomes(
     return found
 
 
-def both(tested: Python, source: Path, suite: Suite) -> tuple[dict[str, str], dict[str, str]]:
+def both(supplied: Python, source: Path, suite: Suite) -> tuple[dict[str, str], dict[str, str]]:
     """The outcomes inside and outside, side by side."""
     offline = ("--unshare=offline", f"--unshare-record={source / RECORD}")
     with ThreadPoolExecutor(2) as pool:
         isolated, plain = pool.map(
-            lambda how: outcomes(tested, source, suite, *how),
+            lambda how: outcomes(supplied, source, suite, *how),
             [("isolated", *offline), ("plain", "--no-unshare")],
         )
     return isolated, plain
@@ -151,11 +151,11 @@ def told(source: Path) -> set[str]:
     return {test.replace(".py::", "::").replace("/", ".").replace("::", ".") for test in tests}
 
 
-def test_the_same_tests_pass(tested: Python, source: Path, suite: Suite, tally: Tally) -> None:
+def test_the_same_tests_pass(supplied: Python, source: Path, suite: Suite, tally: Tally) -> None:
     need = listed(suite.release)
     steady: set[str] | None = None
     for _ in range(ATTEMPTS):
-        isolated, plain = both(tested, source, suite)
+        isolated, plain = both(supplied, source, suite)
         assert {test: isolated[test] for test in need} == dict.fromkeys(need, "failure")
         assert need <= told(source)
         assert isolated.keys() == plain.keys()
