@@ -22,6 +22,7 @@ from proof.conftest import Tally
 PAGE = PROJECT / "docs" / "pytest.md"
 
 RECORD = "tried.jsonl"
+MORE = ("passed", "skipped")  # inside and outside
 ATTEMPTS = 3  # at tests whose outcomes differ, before they count
 
 # The newest one that compiled dependencies of these releases have wheels for.
@@ -160,7 +161,12 @@ def test_the_same_tests_pass(supplied: Python, source: Path, suite: Suite, tally
         assert need <= told(source)
         assert isolated.keys() == plain.keys()
         others = plain.keys() - need
-        different = {test for test in others if isolated[test] != plain[test]}
+        # A test that is skipped where the resolver has no "localhost.", which the gate has, may pass.
+        different = {
+            test
+            for test in others
+            if isolated[test] != plain[test] and (isolated[test], plain[test]) != MORE
+        }
         steady = different if steady is None else steady & different
         if not steady:
             break
