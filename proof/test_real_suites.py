@@ -161,7 +161,7 @@ def test_the_same_tests_pass(supplied: Python, source: Path, suite: Suite, tally
         assert need <= told(source)
         assert isolated.keys() == plain.keys()
         others = plain.keys() - need
-        # A test that is skipped where the resolver has no "localhost.", which the gate has, may pass.
+        # One that is skipped for want of "localhost.", which the gate resolves, may pass.
         different = {
             test
             for test in others
