@@ -4,8 +4,6 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from array import array
-
     Line = tuple[str, int, int, str, str]
 
 # include/uapi/linux/filter.h, bpf_common.h: what to do, with which size, on what.
@@ -32,14 +30,26 @@ def assemble(lines: "list[Line]") -> bytes:
     return code
 
 
-def program(code: bytes) -> "tuple[bytes, array[int]]":
+def program(code: bytes) -> "tuple[bytes, object]":
     """Return struct sock_fprog, and what it points to, which has to stay as long as it is used."""
-    from array import array
+    try:  # as in namespaces._load; the module array would import collections, for 2 ms
+        from _ctypes import Array, _SimpleCData, addressof
+    except ImportError:  # PyPy
+        from ctypes import Array, addressof
+        from ctypes import c_char as char
+    else:
 
-    kept = array("B", code)
+        class char(_SimpleCData):  # type: ignore[no-redef, type-arg]  # noqa: N801
+            _type_ = "c"
+
+    class Code(Array):  # type: ignore[type-arg]
+        _type_ = char
+        _length_ = len(code)
+
+    kept = Code.from_buffer_copy(code)
     size = 8 if sys.maxsize > 1 << 32 else 4
     length = (len(code) // 8).to_bytes(2, sys.byteorder).ljust(size, b"\0")
-    return length + kept.buffer_info()[0].to_bytes(size, sys.byteorder), kept
+    return length + addressof(kept).to_bytes(size, sys.byteorder), kept
 
 
 WHOLE = True
