@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import Python, Session, until
+from harness import Session, until
 
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 EMPTY = ("usr", "etc", "var", "proc", "sys", "dev", "tmp", "run", "root")
@@ -112,8 +112,3 @@ class Docker:
 
 def _done(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-
-
-def python_of(python: Python, code: str) -> list[str | Path]:
-    """The command for some code in an interpreter under test, as a container has it."""
-    return [python.executable, "-c", code]

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from harness import Python
-from hosts.engines import Docker, python_of
+from hosts.engines import Docker
 
 CODE = """
 import ctypes, errno, os, socket, subprocess, unshare_boot
@@ -52,7 +52,7 @@ def lines(done: subprocess.CompletedProcess[str]) -> list[str]:
 def test_sockets_by_docker(
     docker: Docker, oldest: Python, unshare: str, options: list[str]
 ) -> None:
-    command = python_of(oldest, CODE)
+    command = oldest.command(CODE)
     assert lines(docker.run(command, *options, f"--env=PY_UNSHARE={unshare}")) == UNIX_ONLY
 
 
@@ -62,19 +62,19 @@ def test_sockets_by_containerd(
     docker: Docker, oldest: Python, unshare: str, drop: list[str]
 ) -> None:
     before = ["setpriv", *drop, "--bounding-set=-all"] if drop else []
-    command = [*before, *python_of(oldest, CODE)]
+    command = [*before, *oldest.command(CODE)]
     assert lines(docker.run_by_containerd(command, f"--env=PY_UNSHARE={unshare}")) == UNIX_ONLY
 
 
 def test_without_it_there_are_sockets(docker: Docker, oldest: Python) -> None:
-    made = lines(docker.run(python_of(oldest, CODE)))[1]
+    made = lines(docker.run(oldest.command(CODE)))[1]
     assert made.startswith("made made made made")
 
 
 @pytest.mark.parametrize("user", ["--user=0", "--user=1000"])
 def test_the_cure_for_namespaces(docker: Docker, oldest: Python, user: str) -> None:
     """The refusal names the profile, and the option that it prints does lift it."""
-    command = python_of(oldest, "import unshare_boot; print(*unshare_boot.active())")
+    command = oldest.command("import unshare_boot; print(*unshare_boot.active())")
     refused = docker.run(command, user, "--env=PY_UNSHARE=user,net")
     assert (refused.returncode, refused.stdout) == (125, "")
     said = dict(line.strip().split(": ", 1) for line in refused.stderr.splitlines()[1:])

@@ -67,11 +67,7 @@ def status_field(name: str, path: str = "/proc/self/status") -> str:
     Returns:
         The value without blanks around it; empty where the kernel has no such field.
     """
-    for line in _read(path).split("\n"):
-        field, _, value = line.partition(":")
-        if field == name:
-            return value.strip()
-    return ""
+    return status_fields(path, name)[0]
 
 
 def status_fields(path: str, *names: str) -> "list[str]":

@@ -48,8 +48,12 @@ class Decisions:
                 decided([], rules.NOT_ALLOWED)
 
     def expect(self, name: str) -> None:
-        """Ask the host's resolver for a name that will be connected to."""
-        self._look_up(name)
+        """Ask the host's resolver for a name that will be connected to, if it has time.
+
+        Whoever asks for names without end is not to fill memory with questions.
+        """
+        if not self._loop.is_busy():
+            self._look_up(name)
 
     def _resolve(
         self,

@@ -5,6 +5,7 @@ inside then fails with ENETUNREACH. So whatever goes wrong here leaves less netw
 """
 
 import os
+import sys
 
 from ..child import end_with, fork, prctl, reap, tell
 from ..lifetime import enter_own_mounts, network_of
@@ -91,11 +92,7 @@ def receive(control: int) -> "dict[str, socket]":
 
 
 def _numbers(data: bytes) -> "list[int]":
-    from array import array
-
-    found = array("i")
-    found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    return found.tolist()
+    return [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data), 4)]
 
 
 def raise_limit() -> None:

@@ -73,6 +73,10 @@ class Loop:
                 if not self._threads:
                     self._do(self._waiting.pop())
 
+    def is_busy(self) -> bool:
+        """Tell whether something waits for a thread."""
+        return len(self._waiting) >= MOST_THREADS
+
     def _work(self) -> None:
         """Be a thread: take what waits, and wait where nothing does."""
         from _thread import allocate_lock

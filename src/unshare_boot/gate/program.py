@@ -7,6 +7,7 @@ from ..child import listen, open_process, pipe
 from ..errors import UnshareError, failed, named
 from ..lifetime import start_apart
 from ..namespaces import require_single_thread
+from ..rtnetlink import number
 from .network import GATEWAY4, PER_MESSAGE, Sockets, datagrams, make
 from .network import listen as listen_at
 from .rules import loopback_ports, ports
@@ -114,14 +115,13 @@ def enter_net(start: "Start") -> None:
 
 def _send(channel: "socket", sockets: Sockets) -> None:
     from _socket import SOL_SOCKET
-    from array import array
     from marshal import dumps
 
     for first in range(0, len(sockets.names), PER_MESSAGE):
         end = first + PER_MESSAGE
-        rights = array("i", [each.fileno() for each in sockets.sockets[first:end]])
+        rights = b"".join(number(each.fileno(), 4) for each in sockets.sockets[first:end])
         message = dumps((sockets.names[first:end], end >= len(sockets.names)))
-        channel.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, rights.tobytes())])
+        channel.sendmsg([message], [(SOL_SOCKET, SCM_RIGHTS, rights)])
 
 
 def complete(plan: "Plan") -> None:

@@ -162,7 +162,7 @@ def _last(numbers: str, pid: int) -> int:
 def _unescaped(name: str) -> str:
     """Return a name as it is; proc_pid_status(5) has newlines and backslashes escaped."""
     text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return text.replace("\\n", "\n").replace("\\\\", "\\")
+    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
 
 
 def _has(pid: int, link: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from stat import S_ISDIR
 
 from ..errors import UnshareError
 from ..inside import original_uid
@@ -24,12 +25,21 @@ def set_apart() -> None:
         return
     if outer == os.getuid() or os.environ.get(VARIABLE):
         return
-    directory = Path(tempfile.gettempdir(), f"pytest-of-uid-{outer}")
-    directory.mkdir(mode=0o700, exist_ok=True)
-    status = directory.lstat()
-    if status.st_uid != os.getuid() or status.st_mode & 0o077:  # somebody else was first
-        directory = Path(tempfile.mkdtemp(prefix=f"{directory.name}-"))
-    os.environ[VARIABLE] = str(directory)
+    try:
+        os.environ[VARIABLE] = str(_directory(f"pytest-of-uid-{outer}"))
+    except OSError:  # it cannot be written there; a test that wants tmp_path will say so
+        return
+
+
+def _directory(name: str) -> Path:
+    directory = Path(tempfile.gettempdir(), name)
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
+        status = directory.lstat()
+        if not S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+            return Path(tempfile.mkdtemp(prefix=f"{name}-"))  # somebody else was first
+    return directory
 
 
 WHOLE = True
