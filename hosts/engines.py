@@ -18,12 +18,16 @@ EMPTY = ("usr", "etc", "var", "proc", "sys", "dev", "tmp", "run", "root")
 BOUND = ("/usr", "/etc", "/var")
 IMAGE = "docker.io/library/plain:latest"
 PATIENCE = 120  # seconds
+CGROUPS = Path("/sys/fs/cgroup")
 
-# dockerd in namespaces of its own, so that its bridge and its firewall rules stay there.
+# dockerd in namespaces of its own, so that its bridge, its firewall rules, and what it writes to /etc,
+# /opt and /run stay there.
 DAEMON = """
 mount --make-rprivate /
+for directory in /run /opt; do mount -t tmpfs tmpfs "$directory"; done
+mkdir "$0/etc" && mount -t overlay overlay -o "lowerdir=/etc,upperdir=$0/etc,workdir=$0/work" /etc
 ip link set lo up
-exec dockerd --data-root "$0/lib" --exec-root "$0/run" --pidfile "$0/pid" \
+exec dockerd --cgroup-parent "/$1" --data-root "$0/lib" --exec-root "$0/run" --pidfile "$0/pid" \
     --host "unix://$0/docker.sock" --group root
 """
 
@@ -48,7 +52,8 @@ class Docker:
         """Start it, and import the image."""
         with tempfile.TemporaryDirectory(prefix="hosts-") as name:
             directory = Path(name)
-            command = ["unshare", "--mount", "--net", "sh", "-ec", DAEMON, name]
+            command = ["unshare", "--mount", "--net", "sh", "-ec", DAEMON, name, directory.name]
+            (directory / "work").mkdir()
             with (
                 open(directory / "log", "wb") as log,
                 subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as daemon,
@@ -61,6 +66,7 @@ class Docker:
                 finally:
                     daemon.terminate()
                     daemon.wait(PATIENCE)
+                    _remove_groups(directory.name)
 
     def run(self, command: Sequence[str | Path], *options: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a container: ``docker run``."""
@@ -108,6 +114,16 @@ class Docker:
         inside = ["nsenter", "--target", str(self.pid), "--mount", "--net"]
         socket = f"{self.directory}/run/containerd/containerd.sock"
         return _done(*inside, "ctr", "--address", socket, *arguments)
+
+
+def _remove_groups(name: str) -> None:
+    """Remove the control groups that a daemon has left, cgroups(7); they are empty by now."""
+    for top in (CGROUPS, *CGROUPS.iterdir()):
+        for each in sorted((top / name).rglob("*"), reverse=True) if (top / name).is_dir() else ():
+            if each.is_dir():
+                each.rmdir()
+        with contextlib.suppress(FileNotFoundError):
+            (top / name).rmdir()
 
 
 def _done(*command: str) -> subprocess.CompletedProcess[str]:
