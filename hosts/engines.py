@@ -20,8 +20,8 @@ IMAGE = "docker.io/library/plain:latest"
 PATIENCE = 120  # seconds
 CGROUPS = Path("/sys/fs/cgroup")
 
-# dockerd in namespaces of its own, so that its bridge, its firewall rules, and what it writes to /etc,
-# /opt and /run stay there.
+# dockerd in namespaces of its own, so that its bridge, its firewall rules, and what it writes to
+# /etc, /opt and /run stay there.
 DAEMON = """
 mount --make-rprivate /
 for directory in /run /opt; do mount -t tmpfs tmpfs "$directory"; done
