@@ -248,6 +248,7 @@ def refused(error: OSError, call: str, target: str = "") -> "UnshareError":
 
 _function: "Callable[[str], Callable[..., int]] | None" = None
 _errno: "Callable[[], int]"
+_all_threads = CLONE_THREAD  # or 0
 
 
 def _load() -> "Callable[[str], Callable[..., int]]":
@@ -312,6 +313,12 @@ def unshare(name: str) -> None:
     _unshare(row.flag, row.flag_name)
 
 
+def move_thread_alone(alone: bool) -> None:
+    """Say whether the calling thread enters namespaces alone from here on, or as a process does."""
+    global _all_threads
+    _all_threads = 0 if alone else CLONE_THREAD
+
+
 def require_single_thread() -> None:
     """Raise UnshareError (EINVAL) in a process with threads, and change nothing in any other."""
     _unshare(0, "CLONE_THREAD")
@@ -324,11 +331,11 @@ def _unshare(flag: int, flag_name: str) -> None:
     """
     if sys.version_info >= (3, 12) and hasattr(os, "unshare"):
         try:
-            os.unshare(flag | CLONE_THREAD)
+            os.unshare(flag | _all_threads)
         except OSError as error:
             raise refused(error, "unshare", flag_name) from None
     else:
-        call("unshare", flag | CLONE_THREAD, target=flag_name)
+        call("unshare", flag | _all_threads, target=flag_name)
 
 
 def setns(path: str, name: str) -> None:

@@ -7,9 +7,11 @@ The story of a run that is to be isolated, and who tells it:
     isolation         in a run that is isolated: says what holds, and skips what needs the network
     section           tells a test that failed of it
     tried             which test tried to reach what, by the record of a gate
-    one_test          runs one test with @pytest.mark.unshare in a process of its own
-    in_child          what happens in that process
-    coverage_data     what coverage.py has measured there
+    one_test          a test with @pytest.mark.unshare: where it begins and ends
+    visit             in this process, which enters its namespaces and comes back
+    fork, reports     in a child, whose reports and exceptions (raised) come home
+    workers           pytest-xdist's workers, each in namespaces of its own
+    measured          as does what coverage.py and pytest-benchmark have measured there
 
 A run with neither a list nor the marker loads none of them.
 """
@@ -20,11 +22,15 @@ import os
 
 import pytest
 
-from .names import LOOPBACK_MARKER, MARKER, SECOND_RUN
+from .names import LOOPBACK_MARKER, MARKER, SECOND_RUN, SHOWN, WAY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from typing import Any
+
+
+SUMMARY = pytest.StashKey[bool]()  # the tests are over
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,6 +68,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="fail",
     )
     parser.addini(
+        "unshare_workers",
+        "namespaces that each worker of pytest-xdist gets for itself, such as net",
+        default="",
+    )
+    parser.addini(
         "unshare_network_marker",
         "marker of the tests that an isolated run skips (default: needs_network)",
         default="needs_network",
@@ -91,9 +102,17 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{LOOPBACK_MARKER}: skipped in a run with sockets=unix")
     config.addinivalue_line(
         "markers",
-        f"{MARKER}(list): run the test in a process and namespaces of its own, such as "
+        f"{MARKER}(list): run the test in namespaces of its own, such as "
         "user,net,mount,overlay=. (unshare-boot)",
     )
+    if hasattr(config, "workerinput"):
+        from .workers import begin
+
+        begin(config)
+    elif config.getoption("dist", "no") != "no":
+        from .workers import register
+
+        register(config)
     asked = config.getoption("unshare") is not None or config.getini("unshare")
     asked = asked or config.getoption("unshare_record")
     if asked or "PY_UNSHARE_ACTIVE" in os.environ:
@@ -102,23 +121,33 @@ def pytest_configure(config: pytest.Config) -> None:
         report_isolation(config)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run a test that has the marker."""
-    if item.get_closest_marker(MARKER) is None:
-        return None
-    from .one_test import protocol
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Load what runs tests that have the marker, if there are any."""
+    marked = [item for item in session.items if item.get_closest_marker(MARKER)]
+    if marked:
+        from .one_test import register
 
-    return protocol(item, nextitem)
+        register(session.config, marked)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Stop a test that has the marker if another plugin runs it, and so runs it outside."""
-    if item.get_closest_marker(MARKER) is not None:
-        from .one_test import require_child
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take note that what follows is the summary, whose lines begin with a word and a test."""
+    session.config.stash[SUMMARY] = True
 
-        require_child(item)
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_report_teststatus(report: Any, config: pytest.Config) -> Generator[None, Any]:
+    """Say with -v where such a test ran; the main process of pytest-xdist has no other hook."""
+    if hasattr(report, SHOWN):
+        report.outcome, report.longrepr = getattr(report, SHOWN)
+    outcome = yield
+    if hasattr(report, WAY) and config.option.verbose > 0 and SUMMARY not in config.stash:
+        category, letter, word = outcome.get_result()
+        if isinstance(word, tuple):
+            word = (f"{word[0]} {getattr(report, WAY)}", *word[1:])
+        elif word:
+            word = f"{word} {getattr(report, WAY)}"
+        outcome.force_result((category, letter, word))
 
 
 WHOLE = True

@@ -10,7 +10,7 @@ import pytest
 
 from ..inside import active
 from . import section, tried
-from .names import LOOPBACK_MARKER
+from .names import LOOPBACK_MARKER, WAY
 
 PLUGIN = "unshare_boot_isolation"  # the name that pytest knows this one by
 
@@ -112,16 +112,19 @@ class Isolation:
     def pytest_runtest_makereport(self, call: pytest.CallInfo[Any]) -> Generator[None, Any]:
         """Tell of the isolation where it may be why a test failed."""
         outcome = yield
-        self._explain(outcome.get_result(), call)
+        self.explain(outcome.get_result(), call)
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_make_collect_report(self) -> Generator[None, Any]:
         """The same for a module that cannot be imported."""
         outcome = yield
         report = outcome.get_result()
-        self._explain(report, getattr(report, "call", None))
+        self.explain(report, getattr(report, "call", None))
 
-    def _explain(self, report: Any, call: pytest.CallInfo[Any] | None) -> None:
+    def explain(self, report: Any, call: pytest.CallInfo[Any] | None) -> None:
+        """Add our section to a report where the isolation may be why it is of a failure."""
+        if hasattr(report, WAY):  # of a child, which has told of its own
+            return
         if self.closed and not self.gate and report.failed and section.is_of_network(report, call):
             section.add(report, "\n".join(self._explanation()))
 

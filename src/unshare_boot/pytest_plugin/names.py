@@ -9,4 +9,12 @@ INSTEAD = "PY_UNSHARE_INSTEAD"
 MARKER = "unshare"
 LOOPBACK_MARKER = "needs_loopback"
 
+# Attributes of a report: which process ran the test, and what it becomes when it is shown.
+WAY = "unshare_boot_way"
+SHOWN = "unshare_boot_shown"
+
+# Values of the first.
+IN_CHILD = "in a child"
+IN_PROCESS = "in this process"
+
 WHOLE = True

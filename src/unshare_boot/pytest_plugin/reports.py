@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
-SHOWN = "unshare_boot_shown"  # an attribute of a report, and the name of the plugin that reads it
+from .names import SHOWN
 
 
 class Collector:
@@ -22,8 +22,10 @@ class Collector:
     def __init__(self, item: pytest.Item) -> None:
         """Let nobody but the session, which counts failures for --maxfail, hear of reports."""
         self._item = item
-        self._logged: list[Any] = []  # None stands for a report of the test itself
-        self._made: Any = None
+        self._events: list[tuple[str, Any]] = []  # phase and report; "" for one of a subtest
+        self._made: list[Any] = []
+        self._raised: dict[str, BaseException] = {}
+        self._last: tuple[Any, BaseException | None] = (None, None)
         for heard in item.config.hook.pytest_runtest_logreport.get_hookimpls():
             if heard.plugin is not item.session:
                 wrapper = heard.hookwrapper or getattr(heard, "wrapper", False)
@@ -32,36 +34,33 @@ class Collector:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Take a subtest's report."""
-        self._logged.append(report)
+        if not any(report is each for each in self._made):
+            self._events.append(("", report))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_call(self) -> None:
-        """Take note that the setup is over."""
-        self._logged.append(None)
+    def keep(self, call: pytest.CallInfo[Any], report: Any) -> None:
+        """Take a report of the test itself; those that subtests are made of come here as well."""
+        self._made.append(report)
+        self._last = report, call.excinfo.value if call.excinfo else None
+        if call.when in ("setup", "teardown"):
+            self._add(call.when)
 
-    @pytest.hookimpl(hookwrapper=True, tryfirst=True)
-    def pytest_runtest_makereport(self) -> Generator[None, Any, None]:
-        """Remember the last report: once the teardown begins, that is the test's own."""
-        outcome = yield
-        self._made = outcome.get_result()
+    def end_call(self) -> None:
+        """Take the last report as the test's own, unless that is of its setup."""
+        if self._last[0] is not None and self._last[0].when == "call":
+            self._foresee(self._last[0])
+            self._add("call")
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_teardown(self) -> None:
-        """Take note that the call is over, or the setup if there was no call."""
-        if self._made is not None and self._made.when == "call":
-            self._foresee(self._made)
-        self._logged.append(None)
-
-    def dump(self, own: list[Any]) -> list[Any]:
-        """Return everything as pytest serialises it.
-
-        Args:
-            own: the reports of the test itself; none where it was broken off.
-        """
-        rest: Iterator[Any] = iter(own)
-        found = [next(rest, None) if report is None else report for report in self._logged]
+    def dump(self) -> tuple[list[Any], dict[str, BaseException]]:
+        """Return everything as pytest serialises it, and what was raised in each phase."""
         config, dump = self._item.config, self._item.config.hook.pytest_report_to_serializable
-        return [_fit(dump(config=config, report=r)) for r in (*found, *rest) if r is not None]
+        events = [(when, _fit(dump(config=config, report=each))) for when, each in self._events]
+        return events, self._raised
+
+    def _add(self, when: str) -> None:
+        report, error = self._last
+        self._events.append((when, report))
+        if error is not None:
+            self._raised[when] = error
 
     def _foresee(self, report: Any) -> None:
         """Note what a report becomes when it is shown, where that takes what only a child knows.
@@ -74,23 +73,10 @@ class Collector:
             setattr(report, SHOWN, (shown.outcome, str(shown.longrepr)))
 
 
-class Shown:
-    """In the parent: turns a report into what it would have become."""
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_report_teststatus(self, report: Any) -> None:
-        """Do what was foreseen."""
-        if hasattr(report, SHOWN):
-            report.outcome, report.longrepr = getattr(report, SHOWN)
-
-
-def load(item: pytest.Item, dumped: list[Any]) -> list[Any]:
-    """Return the reports that `Collector.dump` has serialised."""
-    manager = item.config.pluginmanager
-    if not manager.has_plugin(SHOWN):
-        manager.register(Shown(), SHOWN)
+def load(item: pytest.Item, dumped: list[Any]) -> list[tuple[str, Any]]:
+    """Return the reports that `Collector.dump` has serialised, with their phases."""
     load = item.config.hook.pytest_report_from_serializable
-    return [load(config=item.config, data=each) for each in dumped]
+    return [(when, load(config=item.config, data=each)) for when, each in dumped]
 
 
 def log(item: pytest.Item, reports: list[Any]) -> None:

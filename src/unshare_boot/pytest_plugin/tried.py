@@ -20,6 +20,7 @@ from ..gate.rules import NOT_ALLOWED
 from ..inside import attempts
 from ..namespaces import inode
 from . import section
+from .names import WAY
 
 PLUGIN = "unshare_boot_tried"  # the name that pytest knows this one by
 ATTRIBUTE = "unshare_boot_tried"  # of a report; pytest-xdist passes it on
@@ -67,6 +68,8 @@ class Tried:
         outcome = yield
         report = outcome.get_result()
         new = self._take()
+        if hasattr(report, WAY):  # of a child, which has told of its own
+            return
         if new is None:
             if self.strict and report.passed:
                 report.outcome = "failed"
