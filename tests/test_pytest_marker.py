@@ -552,3 +552,29 @@ def test_workers_that_cannot_have_them(newest_pytest: Run) -> None:
     done = newest_pytest(*QUIET, "-n2", ini='unshare_workers = "net"', test_it=PORTS)
     assert done.status == 4 and "cure: add user to the list" in done.stderr
     assert newest_pytest(*QUIET, ini='unshare_workers = "net"', test_it=PORTS).status == 0
+
+
+def test_alternatives(newest_pytest: Run) -> None:
+    text = """
+import os, pytest, socket, unshare_boot
+@pytest.mark.unshare("net | user,net")
+def test_second(): assert unshare_boot.active() == ("user", "net")
+@pytest.mark.unshare("net|uts|off")
+def test_last(): assert unshare_boot.active() == ()
+@pytest.mark.unshare("net|sockets=unix")
+def test_sockets():
+    with pytest.raises(OSError): socket.socket()
+@pytest.mark.unshare("net|uts")
+def test_none(): pass
+@pytest.mark.unshare("net|nett")
+def test_mistake(): pass
+"""
+    done = newest_pytest("-v", *QUIET, test_it=text)
+    assert told(done) == {
+        "test_second": "PASSED in a child",
+        "test_last": "PASSED",
+        "test_sockets": "PASSED in a child",
+        "test_none": "ERROR",
+        "test_mistake": "ERROR",
+    }, done.stdout
+    assert "CLONE_NEWNET" in done.stdout and "CLONE_NEWUTS" in done.stdout

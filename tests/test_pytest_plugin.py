@@ -6,6 +6,7 @@ sees: reports, outcomes, and a run within a run.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import socket
@@ -122,14 +123,11 @@ def test_forked(run: Run, tested: Python) -> None:
         ("user,net,addr=10.9.8.7/8", 2),  # nothing tells whether that is so already
     ],
 )
-def test_an_outer_start_is_enough(run: Run, asked: str, starts: int) -> None:
-    code = """
-import os, runpy
-print("net", os.stat("/proc/self/ns/net").st_ino, flush=True)
-runpy.run_module("pytest", run_name="__main__", alter_sys=True)
-"""
-    options = ["-p", "no:cacheprovider", f"--unshare={asked}"]
-    done = run("-c", code, *options, own=True, unshare="user,net", test_it="def test_it(): pass")
+def test_an_outer_start_is_enough(run: Run, workdir: Path, asked: str, starts: int) -> None:
+    early = 'import os\nprint("net", os.stat("/proc/self/ns/net").st_ino, flush=True)\n'
+    (workdir / "early.py").write_text(early)
+    options = ["-p", "early", f"--unshare={asked}"]
+    done = run(*options, unshare="user,net", test_it="def test_it(): pass")
     assert len(set(re.findall(r"^net (\d+)$", done.stdout, re.M))) == starts, done.stdout
     assert done.stdout.count("1 passed") == 1
 
@@ -152,7 +150,7 @@ def test_pytest_main_is_told_how(run: Run) -> None:
     code = "import sys, pytest; sys.exit(pytest.main(['--unshare=user,net', '-q']))"
     done = run("-c", code, own=True, test_it=ISOLATED)
     assert done.status == 4
-    assert "pytest.main() was called by a program" in done.stderr
+    assert "pytest was called by a program" in done.stderr
     assert "PY_UNSHARE=user,net" in done.stderr and "--no-unshare" in done.stderr
     # Each of the three ways that it tells of.
     assert "1 passed" in run("-c", code, own=True, unshare="user,net").ok()
@@ -161,12 +159,44 @@ def test_pytest_main_is_told_how(run: Run) -> None:
     assert run("-c", code.replace("'-q'", "'-q', '--no-unshare'"), own=True).status == 1
 
 
+@pytest.mark.parametrize("options", [["-i", "-q"], ["-c", "exec(open('code').read())"]])
+def test_a_session_is_not_replaced(run: Run, workdir: Path, options: list[str]) -> None:
+    """Whatever runs pytest in it: a prompt, IPython's %run -m pytest, a profiler of its own."""
+    lines = ["import runpy, sys", "sys.argv = ['pytest', '--unshare=user,net', '-q']"]
+    lines += ["try: runpy.run_module('pytest', run_name='__main__', alter_sys=True)"]
+    lines += [
+        "except SystemExit as error: print('status', int(error.code))",
+        "",
+        "print('still here')",
+    ]
+    text = "\n".join(lines) + "\n"
+    (workdir / "code").write_text(text)
+    done = run(*options, own=True, test_it=ISOLATED, stdin=text)
+    assert "pytest was called by a program" in done.stderr
+    assert "status 4" in done.stdout and "still here" in done.stdout
+
+
+def test_what_begins_anew_is_replaced(run: Run, workdir: Path) -> None:
+    """With the data of marked tests in one file, however many there are."""
+    (workdir / "module.py").write_text("def f(x):\n    if x:\n        return 1\n    return 2\n")
+    text = """
+import module, pytest
+@pytest.mark.unshare("user,uts")
+@pytest.mark.parametrize("x", range(2))
+def test_it(x): module.f(x)
+"""
+    options = ["-m", "pytest", "-p", "no:cacheprovider", "--unshare=user,net"]
+    launcher = ["-m", "coverage", "run", "--include=module.py"]
+    done = run(*launcher, *options, own=True, test_it=text)
+    assert "2 passed" in done.ok() and done.stderr == ""
+    assert "100%" in run("-m", "coverage", "report", own=True).ok()
+
+
 def test_a_start_that_does_not_isolate_is_no_loop(run: Run) -> None:
     """-S leaves out .pth files, so that starting over has no effect."""
     path = run("-c", "import sys; print([p for p in sys.path if 'site' in p])", own=True).ok()
-    code = f"import runpy, sys; sys.path += {path.strip()}\n"
-    code += "runpy.run_module('pytest', run_name='__main__')"
-    done = run("-S", "-c", code, "--unshare=user,net", own=True, test_it=ISOLATED)
+    env = {"PYTHONPATH": ":".join(ast.literal_eval(path))}
+    done = run("-S", "-m", "pytest", "--unshare=user,net", own=True, test_it=ISOLATED, env=env)
     assert done.status == 4
     assert "still not isolated" in done.stderr
 
@@ -674,3 +704,51 @@ def test_where_temporary_files_lie(
     plain = run("--unshare=user=current,net", *options, test_it=test, env=env)
     assert plain.status == 0
     assert "pytest-of-uid" not in (workdir / "where").read_text()
+
+
+def test_a_hint_where_uid_0_is_the_reason(run: Run) -> None:
+    text = """
+import errno, os, subprocess, pytest
+WORDS = [
+    "initdb: error: cannot be run as root",
+    '"root" execution of the PostgreSQL server is not permitted.',
+    "[ERROR] Fatal error: Please consult the manual to find out how to run mysqld as root!",
+    "can't run as root without the -u switch",
+    "Running as root without --no-sandbox is not supported. See https://crbug.com/638180.",
+]
+@pytest.mark.parametrize("words", WORDS)
+def test_root(words):
+    print(words)
+    assert 0
+def test_raised(): raise RuntimeError("this program should not be run as root")
+def test_overlay(): raise OSError(errno.EOVERFLOW, os.strerror(errno.EOVERFLOW))
+def test_other(): raise RuntimeError("the root of the tree is not a run")
+"""
+    hint, of_overlay = "user=current keeps your own uid", "EOVERFLOW in an overlay"
+    inside = run("--unshare=user,mount", test_it=text)
+    assert (inside.stdout.count(hint), inside.stdout.count(of_overlay)) == (6, 1), inside.stdout
+    for more in (["--unshare=user=current,uts"], []):
+        outside = run(*more, test_it=text)
+        assert outside.status == 1 and hint not in outside.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--junitxml=x.xml"], "--junitxml writes x.xml, which lies below overlay=."),
+        (["--junitxml={tmp}/x.xml"], ""),
+        (["--cov=.", "--cov-report=xml"], "--cov-report=xml writes coverage.xml"),
+        (["--cov=.", "--cov-report=xml:{tmp}/c.xml", "--cov-report=term"], ""),
+        (["--unshare-record=tried.json"], "--unshare-record writes tried.json"),
+    ],
+)
+def test_reports_are_not_lost_in_an_overlay(
+    run: Run, tested: Python, options: list[str], words: str
+) -> None:
+    filled = [option.format(tmp=tested.user.home) for option in options]
+    done = run("--unshare=user=current,net,overlay=.", *filled, test_it="def test(): pass")
+    if words:
+        assert done.status == 4 and words in done.stderr
+    else:
+        assert "1 passed" in done.ok()
+        assert (tested.user.home / ("x.xml" if len(options) == 1 else "c.xml")).exists()

@@ -24,7 +24,7 @@ from ..child import end_with, fork, kill_and_reap, open_process, reap
 from ..errors import UnshareError, failed
 from ..namespaces import Plan, Start
 from .isolation import register
-from .marker import refuse, run_of
+from .marker import refuse, run_of, text_of
 from .measured import Measured
 from .names import IN_CHILD, WAY
 from .raised import pack, unpack
@@ -88,6 +88,7 @@ class Forked:
             try:
                 os.close(reader)
                 end_with(parent)
+                self._measured.begin()
                 self._go_inside(plan, timers)
             except BaseException as error:
                 self._answer("failed", f"{type(error).__name__}: {error}")
@@ -110,7 +111,7 @@ class Forked:
         error = self._raised.get(when)
         if isinstance(error, UnshareError):
             try:
-                refuse(self._item, error)
+                refuse(self._item, [(text_of(self._item), error)])
             except BaseException as what:
                 self._raised[when] = what
                 raise

@@ -125,8 +125,13 @@ class Isolation:
         """Add our section to a report where the isolation may be why it is of a failure."""
         if hasattr(report, WAY):  # of a child, which has told of its own
             return
-        if self.closed and not self.gate and report.failed and section.is_of_network(report, call):
-            section.add(report, "\n".join(self._explanation()))
+        if not report.failed:
+            return
+        lines = section.hints(report, call, self.names)
+        if self.closed and not self.gate and section.is_of_network(report, call):
+            lines = self._explanation() + lines
+        if lines:
+            section.add(report, "\n".join(lines))
 
     def _explanation(self) -> list[str]:
         if self.unix_only:

@@ -6,19 +6,20 @@ from typing import NoReturn
 
 import pytest
 
-from ..errors import UnshareError
+from ..errors import NoAlternative, UnshareError
 from ..namespaces import Plan
 from .isolation import Run
 from .names import MARKER
 
 
-def plan_of_marker(item: pytest.Item) -> Plan | None:
-    """Return what a test's marker asks for; None if it says to do nothing.
+def plans_of_marker(item: pytest.Item) -> list[tuple[str, Plan | None]]:
+    """Return the alternatives of a test's marker, each with its plan; None says to do nothing.
 
     Raises:
         pytest.fail.Exception: it is not understood.
     """
     from .. import plan_of
+    from ..language import alternatives
 
     marker = item.get_closest_marker(MARKER)
     assert marker is not None
@@ -29,27 +30,37 @@ def plan_of_marker(item: pytest.Item) -> Plan | None:
             pytrace=False,
         )
     try:
-        return plan_of(marker.args[0])
+        return [(each, plan_of(each)) for each in alternatives(marker.args[0])]
     except UnshareError as error:
         refusal = error
     pytest.fail(f"@pytest.mark.{MARKER}({marker.args[0]!r}): {refusal}", pytrace=False)
 
 
-def refuse(item: pytest.Item, error: UnshareError) -> NoReturn:
-    """Fail or skip a test whose namespaces are not available, as unshare_on_error says."""
+def refuse(item: pytest.Item, refused: list[tuple[str, UnshareError]]) -> NoReturn:
+    """Fail or skip a test whose namespaces are not available, as unshare_on_error says.
+
+    Args:
+        item: the test.
+        refused: its alternatives, each with why not.
+    """
     from .whole_run import why
 
-    text = item.get_closest_marker(MARKER).args[0]  # type: ignore[union-attr]
+    text, error = "|".join(each for each, _ in refused), NoAlternative.of(refused)
     if item.config.getini("unshare_on_error") == "fail":
         reason = f"@pytest.mark.{MARKER}({text!r}): refused, the test was not run"
         pytest.fail(f"{reason}\n{why(text, error)}", pytrace=False)
     pytest.skip(f"{text}: {error}")
 
 
+def text_of(item: pytest.Item) -> str:
+    """Return the list of a test's marker."""
+    text: str = item.get_closest_marker(MARKER).args[0]  # type: ignore[union-attr]
+    return text
+
+
 def run_of(item: pytest.Item) -> Run:
     """Return what a test is told of the isolation that its marker brings."""
-    text = item.get_closest_marker(MARKER).args[0]  # type: ignore[union-attr]
-    return Run(f"@pytest.mark.{MARKER}({text!r})", compare="take the marker away")
+    return Run(f"@pytest.mark.{MARKER}({text_of(item)!r})", compare="take the marker away")
 
 
 WHOLE = True

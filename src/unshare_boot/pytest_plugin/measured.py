@@ -25,8 +25,19 @@ class Measured:
         session = getattr(self._config, "_benchmarksession", None)
         return session.benchmarks if session else []
 
+    def begin(self) -> None:
+        """In the child: have coverage.py keep what it measures in memory, not in the parent's file.
+
+        That file is open, and SQLite's connections are not to be used behind a fork.
+        """
+        current = _coverage()
+        if current is not None:
+            from coverage import CoverageData  # type: ignore[import-not-found]
+
+            current._data = current._collector.covdata = CoverageData(no_disk=True)
+
     def take(self) -> tuple[bytes, bytes]:
-        """In the child: stop measuring; return what was measured, and leave no file."""
+        """In the child: stop measuring, and return what was measured."""
         new = self._benchmarks()[self._known :]
         for each in new:  # all that the table asks the fixture itself
             each.fixture = SimpleNamespace(has_error=each.has_error)
@@ -50,14 +61,12 @@ def _take_coverage() -> bytes:
     if current is None:
         return b""
     current.stop()
-    data = current.get_data()
-    measured: bytes = data.dumps()
-    data.erase()
+    measured: bytes = current.get_data().dumps()
     return measured
 
 
 def _add_coverage(measured: bytes) -> None:
-    from coverage import CoverageData  # type: ignore[import-not-found]
+    from coverage import CoverageData
 
     data = CoverageData(no_disk=True)
     data.loads(measured)

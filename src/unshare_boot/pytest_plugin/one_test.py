@@ -17,12 +17,14 @@ from typing import Any
 
 import pytest
 
+from ..errors import UnshareError
 from ..namespaces import Plan
 from .fork import TIMER, Elsewhere, Forked
 from .isolation import PLUGIN, Isolation
-from .marker import plan_of_marker, refuse, run_of
+from .marker import plans_of_marker, refuse, run_of
 from .names import IN_PROCESS, MARKER, WAY
 from .visit import Visit, can_come_back, prepare
+from .whole_run import try_in_child
 
 
 class Phases:
@@ -35,7 +37,7 @@ class Phases:
         """Put ours in the place of the item's, until `restore`."""
         self.item = item
         self.way: Forked | Visit | None = None
-        self._asked: Plan | None = None
+        self._asked: list[tuple[str, Plan | None]] = []
         for name in ("setup", "runtest", "teardown"):
             setattr(item, name, getattr(self, name))
 
@@ -49,7 +51,7 @@ class Phases:
 
     def setup(self) -> None:
         """Begin the test where its own first fixture is set up, or else behind its setup."""
-        self.way, self._asked = None, plan_of_marker(self.item)
+        self.way, self._asked = None, plans_of_marker(self.item)
         try:
             self._own("setup")
             self.begin()
@@ -59,17 +61,30 @@ class Phases:
 
     def begin(self) -> None:
         """Go inside, in this process or in a child, unless that has happened."""
-        if self._asked is None or self.way is not None:
+        if self.way is not None:
             return
-        if not can_come_back(self._asked):
+        refused: list[tuple[str, UnshareError]] = []
+        for text, plan in self._asked:
+            if plan is None:
+                return
+            refusal = self._try(plan, rehearse=len(self._asked) > 1)
+            if refusal is None:
+                return
+            refused.append((text, refusal))
+        refuse(self.item, refused)
+
+    def _try(self, plan: Plan, rehearse: bool) -> UnshareError | None:
+        """Go inside; return why not."""
+        if can_come_back(plan):
+            visit = Visit(plan)
+            refusal = visit.enter()
+            self.way = None if refusal else visit
+            return refusal
+        refusal = try_in_child(plan) if rehearse else None
+        if refusal is None:
             self.way = Forked(self.item)
-            self.way.begin(self._asked)
-            return
-        visit = Visit(self._asked)
-        refusal = visit.enter()
-        if refusal is not None:
-            refuse(self.item, refusal)
-        self.way = visit
+            self.way.begin(plan)
+        return refusal
 
     def runtest(self) -> None:
         """Run the test, or have it fail as it did in the child."""
@@ -198,12 +213,12 @@ class LastWord:
             way.settle(call, outcome)
 
 
-def _understood(item: pytest.Item) -> Plan | None:
-    """Return what a test's marker asks for; None also where it is not understood."""
+def _understood(item: pytest.Item) -> list[tuple[str, Plan | None]]:
+    """Return what a test's marker asks for; nothing where it is not understood."""
     try:
-        return plan_of_marker(item)
+        return plans_of_marker(item)
     except pytest.fail.Exception:  # the test will say so
-        return None
+        return []
 
 
 def _explain(item: pytest.Item, call: pytest.CallInfo[Any], report: Any) -> None:
@@ -223,7 +238,7 @@ def register(config: pytest.Config, items: list[pytest.Item]) -> None:
         config: of the run.
         items: those tests.
     """
-    prepare([plan for plan in map(_understood, items) if plan])
+    prepare([plan for item in items for _, plan in _understood(item) if plan])
     hooks = OneTest()
     config.pluginmanager.register(hooks, "unshare_boot_one_test")
     config.pluginmanager.register(LastWord(hooks), "unshare_boot_last_word")

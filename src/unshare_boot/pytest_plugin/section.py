@@ -1,9 +1,11 @@
-"""Tell whether a report is of a test that failed because nothing outside can be reached."""
+"""Tell from a report whether a test failed for lack of a network, or for what else isolates it."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
-from errno import ECONNREFUSED, EHOSTUNREACH, ENETDOWN, ENETUNREACH
+from errno import ECONNREFUSED, EHOSTUNREACH, ENETDOWN, ENETUNREACH, EOVERFLOW
 from typing import Any
 
 import pytest
@@ -29,6 +31,11 @@ PHRASES = (
     "EAI_AGAIN",
 )
 
+# Of initdb and postgres, mysqld, memcached, Chromium and others that refuse uid 0.
+REFUSES_ROOT = re.compile(
+    r"\brun(?:ning)?\b[^.\n]{0,40}? as (?:the )?[\"'`]?root\b|\"root\" execution", re.IGNORECASE
+)
+
 
 def is_of_network(report: Any, call: pytest.CallInfo[Any] | None) -> bool:
     """Tell whether a failure is one of the network, by its exception or by what was written.
@@ -42,6 +49,31 @@ def is_of_network(report: Any, call: pytest.CallInfo[Any] | None) -> bool:
         return True
     words = [str(report.longrepr), *(content for _, content in report.sections)]
     return any(phrase in text for text in words for phrase in PHRASES)
+
+
+def hints(report: Any, call: pytest.CallInfo[Any] | None, names: tuple[str, ...]) -> list[str]:
+    """Return a line for each other thing of the isolation that a failure may be of.
+
+    Args:
+        report: pytest's.
+        call: what it is the report of; None where pytest does not say.
+        names: of the namespaces that hold.
+    """
+    found = []
+    words = "\n".join([str(report.longrepr), *(content for _, content in report.sections)])
+    if "user" in names and os.getuid() == 0 and REFUSES_ROOT.search(words):
+        found.append(
+            "The uid is 0 here, by user in the list, and a program refuses that: user=current "
+            "keeps your own uid (docs/root.md)."
+        )
+    error = call.excinfo.value if call and call.excinfo else None
+    errnos = [getattr(each, "errno", None) for each in _related(error)] if error else []
+    if "mount" in names and (EOVERFLOW in errnos or os.strerror(EOVERFLOW) in words):
+        found.append(
+            "EOVERFLOW in an overlay: the file belongs to a user or group that has no id here. "
+            "map-groups=GID:GID:1 gives it one, where /etc/subgid allows that (docs/reference.md)."
+        )
+    return found
 
 
 def add(report: Any, content: str, title: str = TITLE) -> None:

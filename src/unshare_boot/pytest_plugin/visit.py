@@ -54,10 +54,10 @@ def can_enter(plan: Plan) -> bool:
 def _is_of_a_thread(plan: Plan) -> bool:
     """Tell whether a plan is for namespaces alone that a thread can enter, and leave."""
     given_up = plan.caps or plan.sockets  # by the process, for good
-    of_children = plan.user or plan.pid or plan.time  # or of a process with one thread
+    of_process = {"user", "pid", "time"} & {*plan.asked()}  # of one with one thread, or a child
     served = plan.net not in (None, "lo", "down")  # by a process that ends with the last inside
     main = threading.current_thread() is threading.main_thread()  # which /proc/self is about
-    return main and not (given_up or of_children or served or plan.joined())
+    return main and not (given_up or of_process or served or plan.joined())
 
 
 def _has_capabilities(mount: bool) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import FrameType
 
 import pytest
 
@@ -20,11 +21,15 @@ from ..namespaces import FRESH_PROC, NAMESPACES, Plan, inode
 from .base_directory import set_apart
 from .isolation import Isolation, Run, has_way_out, register
 from .names import INSTEAD, SECOND_RUN
+from .outputs import lost
 
 ON_ERROR = ("fail", "skip", "warn")
 
 # Where the way leads from pytest's command line to this plugin.
 OF_PYTEST = ("_pytest.config", "pluggy", "unshare_boot")
+
+# What may be between the interpreter and pytest, since it begins anew as well as pytest does.
+LAUNCHERS = ("coverage",)
 
 OUTSIDE = Run("PY_UNSHARE, set where pytest was started", compare="start pytest without it")
 RUN = pytest.StashKey[Run]()
@@ -60,6 +65,9 @@ def isolate(config: pytest.Config, second: bool) -> None:
         if caller == "worker":  # report_isolation has what the main process decided
             return
         _require_obstacle_free(plan, caller, wanted, source)
+        gone = lost(config, plan)
+        if gone:
+            raise pytest.UsageError(f"{source}: {gone}")
         refusal = try_in_child(read(wanted, source) or plan) or run_again(wanted, refused)
         refused.append((wanted, refusal))
     error = NoAlternative.of(refused)
@@ -134,7 +142,7 @@ def _require_holding(plans: list[Plan], source: str) -> None:
 def _require_obstacle_free(plan: Plan, caller: str, text: str, source: str) -> None:
     if caller == "program":
         raise pytest.UsageError(
-            f"{source}: pytest.main() was called by a program, and a program cannot be started "
+            f"{source}: pytest was called by a program, and a program cannot be started "
             f"over. Start it with PY_UNSHARE={text} in its environment, or let its first line be "
             f"`import unshare_boot; unshare_boot.unshare({text!r})`; or call "
             "pytest.main() with --no-unshare"
@@ -179,17 +187,45 @@ def is_enough(plan: Plan) -> bool:
 def called_by() -> str:
     """Return who wants pytest to run: "command line", "worker" (of pytest-xdist) or "program".
 
-    It is what calls _pytest.config, which runs this: for a command line the interpreter, by a
-    function that nobody else is to call, and for a worker what execnet makes of a text.
+    It is what calls _pytest.config, which runs this: for a command line the function of its script,
+    and for a worker what execnet makes of a text.
     """
-    frame = sys._getframe()
+    frame: FrameType | None = sys._getframe()
     function = ""
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(OF_PYTEST):
+    while frame and frame.f_back and _module(frame).startswith(OF_PYTEST):
         function = frame.f_code.co_name
         frame = frame.f_back
-    if function in ("console_main", "_console_main"):
+    if function in ("console_main", "_console_main") and _is_whole_process(frame):
         return "command line"
-    return "worker" if frame.f_globals.get("__name__") == "__channelexec__" else "program"
+    return "worker" if frame and _module(frame) == "__channelexec__" else "program"
+
+
+def _is_whole_process(frame: FrameType | None) -> bool:
+    """Tell whether pytest's script is what this process was started for, and no prompt's session.
+
+    Args:
+        frame: of that script, which nobody but the interpreter is to have called, or a launcher.
+    """
+    script = frame
+    launched = False
+    while frame:
+        package = _origin(frame).partition(".")[0]
+        launched = launched or package in LAUNCHERS
+        is_script = package == "__main__" and (launched or frame is script)
+        if not is_script and package not in ("pytest", "runpy", *LAUNCHERS):
+            return False
+        frame = frame.f_back
+    return True
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
+def _origin(frame: FrameType) -> str:
+    """Return the module that a frame is of, also where ``-m`` runs it as ``__main__``."""
+    spec = frame.f_globals.get("__spec__")
+    return spec.name if spec else _module(frame)
 
 
 def try_in_child(plan: Plan) -> UnshareError | None:
