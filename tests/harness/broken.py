@@ -86,10 +86,12 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "refusal.__init__": ("net", {}),
     "refusal.message": ("net", {}),
     "refusal.machine": ("net", {}),
+    "refusal.engines": ("net", {}),
     **{
         f"refusal.causes.{name}": ("net", {})
-        for name in ("__init__", "case", "kernel", "limits", "mounts", "process", "programs")
+        for name in ("__init__", "case", "further", "kernel", "limits", "mounts", "process")
     },
+    "refusal.causes.programs": ("net", {}),
     "refusal.causes.rights": ("net", {}),
     "refusal.causes.seccomp_and_lsm": ("net", {}),
 }

@@ -15,12 +15,19 @@ NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
 PATIENCE = 1  # second that a try may take: a child that hangs must not hold up the refusal
 MOST = 1 << 20  # bytes read of one file
 
+# The files that show one; Kubernetes first, which has one of the others do the work.
 CONTAINERS = (
+    ("Kubernetes", "/var/run/secrets/kubernetes.io"),
     ("Docker", "/.dockerenv"),
     ("Podman", "/run/.containerenv"),
-    ("Kubernetes", "/var/run/secrets/kubernetes.io"),
     ("Flatpak", "/.flatpak-info"),
 )
+MANAGERS = {  # what the variable container says: systemd's CONTAINER_INTERFACE
+    "docker": "Docker",
+    "podman": "Podman",
+    "lxc": "LXC",
+    "systemd-nspawn": "systemd-nspawn",
+}
 
 
 class Machine:
@@ -139,6 +146,15 @@ class Machine:
                 return outer + number - inner
         return None
 
+    def variable(self, name: str) -> str:
+        """Return an environment variable that this process, or the first one, was started with."""
+        for process in ("self", "1"):
+            for each in self.read(f"/proc/{process}/environ").split("\0"):
+                key, _, value = each.partition("=")
+                if key == name:
+                    return value
+        return ""
+
     def threads(self) -> int:
         """Return how many threads the process has; 0 where that is not to be found out."""
         try:
@@ -155,6 +171,8 @@ class Machine:
 
     def container(self) -> str:
         """Return what container this is, such as ``Docker``; empty where nothing shows one."""
+        if self.variable("KUBERNETES_SERVICE_HOST"):
+            return "Kubernetes"
         for name, path in CONTAINERS:
             if self.exists(path):
                 return name
@@ -164,20 +182,25 @@ class Machine:
         for name, sign in signs:
             if sign in both:
                 return name
+        manager = self.read("/run/host/container-manager") or self.variable("container")
+        if manager:
+            return MANAGERS.get(manager, manager if manager.isalnum() else "")
         return "systemd" if any(line.endswith(".service") for line in own.splitlines()) else ""
 
     def filtered(self, name: str, flag: int = 0) -> bool:
         """Tell whether a seccomp(2) filter, and not the kernel, answers a system call.
 
-        The call is made with an argument that the kernel turns down before anything else, in the
-        same way for everybody: another answer is a filter's. Nothing changes by it.
+        Where the process has a filter at all, the call is made with an argument that the kernel
+        turns down before anything else, in the same way for everybody: another answer is a
+        filter's. Nothing changes by it.
 
         Args:
-            name: the system call's; others than unshare, setns and those for mounts are not tried.
+            name: the system call's; others than those of namespaces and mounts are not tried.
             flag: the CLONE_NEW* flag, since filters may forbid only some of them.
         """
-        if self.root:
-            return self.status("Seccomp") == "2"
+        mode = self.status("Seccomp")  # proc_pid_status(5); empty before Linux 3.8
+        if self.root or mode == "0":
+            return mode == "2"
         try:
             if name == "unshare":
                 return _errno_of("unshare", flag | NO_FLAG) != EINVAL
@@ -185,6 +208,8 @@ class Machine:
                 return _errno_of("setns", -1, flag) != EBADF
             if name == "mount":
                 return _errno_of("mount", None, b"", None, 0, None) != ENOENT
+            if name == "sethostname" and self.capable():
+                return _errno_of("sethostname", None, -1) != EINVAL
             if self.capable() and (arguments := _wrong_arguments(name)):
                 return _errno_of("syscall", *arguments) not in (EINVAL, ENOSYS)
         except (ImportError, AttributeError):  # no _ctypes: then the kernel's word must do

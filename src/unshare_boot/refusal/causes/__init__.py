@@ -22,7 +22,7 @@ from errno import (
     EUSERS,
 )
 
-from . import kernel, limits, mounts, process, programs, rights, seccomp_and_lsm
+from . import further, kernel, limits, mounts, process, programs, rights, seccomp_and_lsm
 from .case import Case
 
 TYPE_CHECKING = False
@@ -65,7 +65,22 @@ class Cause:
 
 
 def find(case: Case) -> "tuple[str, str, str] | None":
-    """Return the most likely cause: its slug, why, and the cure; None where none is found."""
+    """Return the most likely cause and what else is in the way, as far as it shows already.
+
+    Returns:
+        The slug of the first, why, and the cure; None where nothing is found.
+    """
+    found = first(case)
+    if found is None:
+        return None
+    slug, *words = found
+    more = further.also_in_the_way(case, slug)
+    why, cure = ("; and ".join(each) for each in zip(words, *more))
+    return slug, why, cure
+
+
+def first(case: Case) -> "tuple[str, str, str] | None":
+    """Return the most likely cause alone: its slug, why, and the cure; None where none is found."""
     for cause in CAUSES:
         found = cause.look(case) if cause.fits(case) else None
         if found:
@@ -74,7 +89,7 @@ def find(case: Case) -> "tuple[str, str, str] | None":
 
 
 def _needs_user(case: Case) -> "Finding":
-    return rights.needs_user(case, find)
+    return rights.needs_user(case, first)
 
 
 # The first that finds itself is believed, so what can be proved comes before what is only likely.
@@ -86,15 +101,15 @@ CAUSES = (
     Cause("no-such-namespace", kernel.no_such_namespace, (), (EINVAL, ENOSYS, ENOENT)),
     Cause("missing-program", programs.missing_program, (), (ENOENT,)),
     Cause("tun-device", programs.no_tun),
+    Cause("debian-switch", rights.debian_switch, ("unshare",), (EPERM,)),
     Cause(
         "seccomp-filter",
         seccomp_and_lsm.seccomp,
-        ("unshare", "setns", "mount", *NEWER),
+        ("unshare", "setns", "mount", "sethostname", *NEWER),
         (*DENIED, ENOSYS),
     ),
     Cause("chroot", rights.chroot, ("unshare", "mount"), (EPERM, EINVAL)),
     Cause("unmapped-id", rights.unmapped_id, ("unshare",), (EPERM,)),
-    Cause("debian-switch", rights.debian_switch, ("unshare",), (EPERM,)),
     Cause("too-many-mounts", limits.too_many_mounts, ("unshare", "mount", "move_mount"), (ENOSPC,)),
     Cause("namespaces-switched-off", limits.switched_off, ("unshare",), NO_SPACE),
     Cause("namespaces-all-in-use", limits.all_in_use, ("unshare",), NO_SPACE),
@@ -106,6 +121,7 @@ CAUSES = (
     Cause("not-dumpable", process.not_dumpable, (), DENIED),
     Cause("apparmor-on-ubuntu", seccomp_and_lsm.apparmor_on_ubuntu, (), DENIED),
     Cause("apparmor-profile", seccomp_and_lsm.apparmor_profile, (), DENIED),
+    Cause("faked-ids", rights.faked_ids, ("write",), (EPERM,)),
     Cause("root-that-cannot-map-itself", rights.root_without_setfcap, ("write",), (EPERM,)),
     Cause(
         "proc-or-sys-without-its-namespace", mounts.fresh_without_namespace, ("mount",), (EPERM,)

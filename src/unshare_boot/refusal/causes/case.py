@@ -53,12 +53,19 @@ class Case:
         return value if value and value[0] == "/" else ""
 
     def list_with_user(self) -> str:
-        """Return the list with ``user`` added, as a shell wants it."""
-        text = f"user,{self.text}"
-        if not text.isprintable() or len(text) > LONGEST_LIST:
-            return f"PY_UNSHARE={shown(text)}"
-        quoted = text.replace("'", "'\\''")
-        return f"PY_UNSHARE='{quoted}'"
+        """Return the variable with ``user`` added to the list, as a shell wants it."""
+        return f"PY_UNSHARE={self.quoted()}"
+
+    def quoted(self) -> str:
+        """Return the list, as a shell wants it; with ``user``, should it lack that."""
+        return _for_shell(self.text if self.plan.user is not None else f"user,{self.text}")
+
+
+def _for_shell(text: str) -> str:
+    if not text.isprintable() or len(text) > LONGEST_LIST:
+        return shown(text)
+    quoted = text.replace("'", "'\\''")
+    return f"'{quoted}'"
 
 
 WHOLE = True

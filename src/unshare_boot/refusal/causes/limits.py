@@ -1,6 +1,8 @@
 """There are no more: limits of namespaces, mounts, processes, descriptors and memory."""
 
 from ...namespaces import NAMESPACES
+from ..engines import engine
+from ..machine import Machine
 from .case import Case
 
 TYPE_CHECKING = False
@@ -8,6 +10,7 @@ if TYPE_CHECKING:
     from .case import Finding
 
 UNLIMITED = 2**31 - 1  # what a new user namespace starts with in /proc/sys/user
+ENOUGH_PROCESSES = 100  # more than any list takes
 DEEPEST = 32  # levels of PID namespaces; of user namespaces, one more: user_namespaces(7)
 
 
@@ -102,23 +105,52 @@ def _limit(case: Case) -> "int | None":
 
 
 def processes_of_the_group(case: Case) -> "Finding":
-    """pids.max of the control group, cgroups(7)."""
+    """pids.max of a control group around the process; pids.events counts refusals: cgroups(7)."""
     machine = case.machine
-    path = machine.read("/proc/self/cgroup").rpartition("::")[2].splitlines()
-    group = f"/sys/fs/cgroup{path[0] if path else ''}"
-    most, now = machine.number(f"{group}/pids.max"), machine.number(f"{group}/pids.current")
-    if most is None or now is None or now < most:
+    for group in _groups(machine):
+        most = machine.number(f"{group}/pids.max")
+        now = machine.number(f"{group}/pids.current") or 0
+        _, _, refused = machine.read(f"{group}/pids.events").partition("max ")
+        if most is not None and (now >= most or refused.partition("\n")[0] not in ("", "0")):
+            return (
+                f"the control group {group} allows {most} processes, and all are in use",
+                engine(machine.container()).pids.format(most + ENOUGH_PROCESSES),
+            )
+    if machine.limit("Max processes") != "unlimited":
         return None
     return (
-        f"the control group allows {most} processes, and all are in use",
-        "raise TasksMax= of the unit, or docker run --pids-limit=NUMBER",
+        "a control group around this process, which cannot be seen from here, allows no more "
+        "processes (pids.max)",
+        engine(machine.container()).pids.format(ENOUGH_PROCESSES),
     )
+
+
+def _groups(machine: Machine) -> "list[str]":
+    """Return the directories of the groups that count this process, from its own one outwards."""
+    found = []
+    for line in machine.read("/proc/self/cgroup").splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if number == "0" and not controllers:
+            tops = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"]
+        elif "pids" in controllers.split(","):
+            tops = ["/sys/fs/cgroup/pids"]
+        else:
+            continue
+        for top in tops:
+            parts = path.strip("/").split("/") if path.strip("/") else []
+            # In a container the path may be that outside, and its group the top.
+            found += ["/".join((top, *parts[:count])) for count in range(len(parts), -1, -1)]
+    return found
 
 
 def processes_of_the_user(case: Case) -> "Finding":
     """RLIMIT_NPROC, getrlimit(2): what is left to explain EAGAIN of fork(2)."""
     limit = case.machine.limit("Max processes")
-    return f"the user may have {limit} processes (RLIMIT_NPROC)", "ulimit -u unlimited"
+    return (
+        f"the user may have {limit} processes (RLIMIT_NPROC)",
+        "prlimit --pid $$ --nproc=unlimited (by root, if the hard limit is as low)",
+    )
 
 
 def open_files(case: Case) -> "Finding":

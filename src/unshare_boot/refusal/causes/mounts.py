@@ -1,5 +1,6 @@
 """What is mounted, and what is not: proc(5), sysfs(5), mount_namespaces(7)."""
 
+from ..engines import engine
 from .case import Case
 
 TYPE_CHECKING = False
@@ -14,14 +15,13 @@ HARMLESS = (
 )
 MOST_SHOWN = 3  # paths in a message
 
-UNMASK = (
-    "; or docker run --security-opt systempaths=unconfined ..., "
-    "podman run --security-opt unmask=ALL ..."
-)
-INSTEAD = {
-    "/proc": f"add proc=keep to the list{UNMASK}",
-    "/sys": f"leave sys out of the list{UNMASK}",
-}
+
+def _instead(case: Case, where: str) -> str:
+    """Return what to do where a fresh one is refused."""
+    words = engine(case.machine.container())
+    way = words.proc if where == "/proc" else words.sys
+    item = "add proc=keep to the list" if where == "/proc" else "leave sys out of the list"
+    return f"{item} (or {way})" if way else item
 
 
 def no_proc(case: Case) -> "Finding":
@@ -81,7 +81,7 @@ def masked(case: Case) -> "Finding":
     shown = ", ".join(covers[:MOST_SHOWN]) + (", ..." if len(covers) > MOST_SHOWN else "")
     return (
         f"parts of {where} are masked, as in a container ({shown} mounted over it)",
-        INSTEAD[where],
+        _instead(case, where),
     )
 
 
@@ -92,7 +92,7 @@ def read_only(case: Case) -> "Finding":
     mounts = case.machine.mounts()
     if not where or not any(each.kind == kind and "ro" in each.options for each in mounts):
         return None
-    return f"{where} is mounted read-only, as in a container", INSTEAD[where]
+    return f"{where} is mounted read-only, as in a container", _instead(case, where)
 
 
 def _fresh(case: Case) -> str:

@@ -1,8 +1,10 @@
 """Who may do it: capabilities(7), user_namespaces(7), setns(2), chroot(2)."""
 
+import os
 from errno import EPERM, errorcode
 
 from ...namespaces import Plan
+from ..engines import engine
 from ..machine import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETFCAP
 from .case import Case
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     Find = Callable[[Case], Optional[tuple[str, str, str]]]
 
+ACTIVE = "PY_UNSHARE_ACTIVE"  # what an outer start has entered
 OTHER_WAY_IN = "enter the tree by a mount namespace instead: bwrap --dev-bind TREE / COMMAND"
 
 
@@ -25,17 +28,13 @@ def needs_user(case: Case, find: "Find") -> "Finding":
         find: looks for the cause of another one, where a user namespace is refused as well.
     """
     machine = case.machine
-    if case.plan.user is not None or machine.capable():
+    lacking = no_right_without_user(case)
+    if lacking is None:
         return None
-    root = machine.ids()[0] == 0
-    why = (
-        f"root lacks CAP_SYS_ADMIN here (CapEff {machine.status('CapEff')}), as in a container"
-        if root
-        else "an ordinary user may do this only in a user namespace of its own"
-    )
+    why, cure = lacking
     error = machine.try_user(case.unshared)
     if error is None:
-        return why, f"add user to the list: {case.list_with_user()}"
+        return why, cure
     plan = Plan()
     plan.user = "root"
     error.item = "user"
@@ -43,8 +42,23 @@ def needs_user(case: Case, find: "Find") -> "Finding":
     why += f"; and {error.call} fails too ({errorcode.get(error.errno or 0, error.errno)})"
     if found:
         return f"{why}: {found[1]}", f"{found[2]} (and add user to the list)"
-    grant = "run the container with --cap-add=SYS_ADMIN" if root else "let root start it"
+    grant = "let root start it"
+    if machine.ids()[0] == 0:
+        grant = engine(machine.container()).capability.format("SYS_ADMIN")
     return why, grant
+
+
+def no_right_without_user(case: Case) -> "Finding":
+    """Tell whether the list lacks ``user``, without trying what it would come to with it."""
+    machine = case.machine
+    if case.plan.user is not None or machine.capable():
+        return None
+    why = (
+        f"root lacks CAP_SYS_ADMIN here (CapEff {machine.status('CapEff')}), as in a container"
+        if machine.ids()[0] == 0
+        else "an ordinary user may do this only in a user namespace of its own"
+    )
+    return why, f"add user to the list: {case.list_with_user()}"
 
 
 def network_rights(case: Case) -> "Finding":
@@ -130,10 +144,31 @@ def root_without_setfcap(case: Case) -> "Finding":
     has_it = uid == 0 and machine.capable(CAP_SETFCAP)
     if has_it or machine.older_than("5.12") or (uid != 0 and machine.mapped("uid", uid)):
         return None
+    what = "may not map itself into a user namespace (since Linux 5.12)"
+    if "user=" in os.environ.get(ACTIVE, ""):
+        return (
+            f"uid 0 without CAP_SETFCAP, as after caps=none, {what}",
+            "leave caps=none out of the outer list (offline,caps=keep), or give that user=current "
+            "instead of user where an ordinary user starts it",
+        )
+    words = engine(machine.container())
     return (
-        "uid 0 without CAP_SETFCAP, as after caps=none or in some containers, may not map itself "
-        "into a user namespace (since Linux 5.12)",
-        "give the outer list user=current instead of user, or leave its caps=none out",
+        f"uid 0 without CAP_SETFCAP, as in a container that drops all capabilities, {what}",
+        f"{words.capability.format('SETFCAP')}, or not as root: {words.user}",
+    )
+
+
+def faked_ids(case: Case) -> "Finding":
+    """A library that was loaded first answers geteuid(2) in the kernel's place: fakeroot(1)."""
+    machine = case.machine
+    if case.target not in ("/proc/self/uid_map", "/proc/self/gid_map") or machine.root:
+        return None
+    if machine.ids() == (os.geteuid(), os.getegid()):
+        return None
+    return (
+        f"a library of LD_PRELOAD, such as fakeroot's, says that this is uid {os.geteuid()}, which "
+        "the kernel knows to be another",
+        f"fakeroot inside, not outside: unshare-boot run {case.quoted()} -- fakeroot COMMAND",
     )
 
 

@@ -4,6 +4,7 @@ from errno import EACCES
 
 from ...errors import shown
 from ...namespaces import NAMESPACES
+from ..engines import ENGINES, engine
 from .case import Case
 
 TYPE_CHECKING = False
@@ -21,27 +22,20 @@ def seccomp(case: Case) -> "Finding":
     if not machine.filtered(name, flag):
         return None
     container = machine.container()
-    why = f"a seccomp filter forbids {name}(2) to this process"
-    option = "--security-opt seccomp=unconfined"
-    if container in ("Docker", "Podman"):
-        return (
-            f"{why}: {container}'s default profile does",
-            f"{container.lower()} run {option} ... (or a profile of your own that allows {name})",
-        )
-    if container == "Kubernetes":
-        return (
-            f"{why}: the container's profile does",
-            'securityContext: {"seccompProfile": {"type": "Unconfined"}}',
-        )
+    cure = engine(container).seccomp.format(f"{name}(2)")
+    if case.call == "sethostname":
+        grant = engine(container).capability.format("SYS_ADMIN")
+        cure = f"uts without a name, or {grant}, or {cure}"
+    return f"a seccomp filter forbids {name}(2) to this process: {_whose(container)}", cure
+
+
+def _whose(container: str) -> str:
+    """Tell whose filter it is; the default profile of an engine looks like any other."""
     if container == "systemd":
-        return (
-            f"{why}: what started it, such as a systemd unit with RestrictNamespaces=, set it up",
-            "RestrictNamespaces=no in the [Service] section of the unit",
-        )
-    return (
-        f"{why}: the container, sandbox or service that started it set that up",
-        f"allow {name}(2) there; for Docker and Podman: {option}",
-    )
+        return "what started it, such as a systemd unit with RestrictNamespaces=, set it up"
+    if container in ENGINES:
+        return f"the profile that {container} gives this container does"
+    return "the container, sandbox or service that started it set that up"
 
 
 def apparmor_on_ubuntu(case: Case) -> "Finding":
@@ -49,7 +43,7 @@ def apparmor_on_ubuntu(case: Case) -> "Finding":
     if not (case.call or case.item):
         return None
     machine = case.machine
-    name, mode = _profile(machine)
+    name, mode = profile(machine)
     path = "/proc/sys/" + SETTING.replace(".", "/")
     # The file may be readable for root alone; that it is there says Ubuntu.
     restricted = machine.exists(path) and machine.read(path) in ("1", "")
@@ -72,18 +66,17 @@ def apparmor_profile(case: Case) -> "Finding":
     """A profile that confines this process: apparmor(7)."""
     if not (case.call or case.item):
         return None
-    name, mode = _profile(case.machine)
+    name, mode = profile(case.machine)
     if mode != "(enforce)" or (case.errno != EACCES and case.call != "mount"):
         return None
-    container = case.machine.container()
-    program = container.lower() if container in ("Docker", "Podman") else "docker"
+    lifted = engine(case.machine.container()).apparmor
     return (
         f"the AppArmor profile {shown(name)} confines this process",
-        f"{program} run --security-opt apparmor=unconfined ..., or a rule in that profile",
+        f"{lifted}, or a rule in that profile" if lifted else "a rule in that profile",
     )
 
 
-def _profile(machine: "Machine") -> "tuple[str, str]":
+def profile(machine: "Machine") -> "tuple[str, str]":
     """Return the name of the AppArmor profile of this process, and its mode in parentheses."""
     profile = machine.read("/proc/self/attr/apparmor/current")
     if not profile and machine.read("/sys/module/apparmor/parameters/enabled") == "Y":

@@ -1,0 +1,99 @@
+"""What container engines, and systemd, call what a refusal asks for: docker-run(1) and the like.
+
+In a cure ``...`` stands for the rest of the command.
+"""
+
+
+class Engine:
+    """The words of one; each is empty where there are none, or none that are known to work.
+
+    Attributes:
+        seccomp: lifts its seccomp(2) filter; ``{}`` is the system call.
+        capability: gives one more; ``{}`` is its name without CAP_.
+        user: starts the program as another user than root.
+        proc: leaves all of /proc to be seen, and writable.
+        sys: the same for /sys.
+        apparmor: lifts its AppArmor profile.
+        pids: allows more processes; ``{}`` is how many.
+        privileges: lets programs gain privileges by execve(2), PR_SET_NO_NEW_PRIVS(2const).
+    """
+
+    def __init__(
+        self,
+        seccomp: str,
+        capability: str,
+        user: str,
+        proc: str = "",
+        sys: str = "",
+        apparmor: str = "",
+        pids: str = "",
+        privileges: str = "",
+    ) -> None:
+        self.seccomp = seccomp
+        self.capability = capability
+        self.user = user
+        self.proc = proc
+        self.sys = sys
+        self.apparmor = apparmor
+        self.pids = pids
+        self.privileges = privileges
+
+
+_UNIT = " in the [Service] section of the unit"
+
+# By the names of `Machine.container`.
+ENGINES = {
+    "Docker": Engine(
+        seccomp="docker run --security-opt seccomp=unconfined ... (or a profile that allows {}; in "
+        "docker build, which has no such option, sockets=unix works)",
+        capability="docker run --cap-add={} ...",
+        user="docker run --user=1000 ...",
+        proc="docker run --security-opt systempaths=unconfined ...",
+        sys="docker run --security-opt systempaths=unconfined --volume /sys:/sys ...",
+        apparmor="docker run --security-opt apparmor=unconfined ...",
+        pids="docker run --pids-limit={} ...",
+        privileges="docker run without --security-opt no-new-privileges",
+    ),
+    "Podman": Engine(
+        seccomp="podman run --security-opt seccomp=unconfined ... (or a profile that allows {})",
+        capability="podman run --cap-add={} ...",
+        user="podman run --user=1000 ...",
+        proc="podman run --security-opt unmask=ALL ...",
+        sys="podman run --security-opt unmask=ALL --volume /sys:/sys ...",
+        apparmor="podman run --security-opt apparmor=unconfined ...",
+        pids="podman run --pids-limit={} ...",
+        privileges="podman run without --security-opt no-new-privileges",
+    ),
+    "Kubernetes": Engine(
+        seccomp='securityContext: {{"seccompProfile": {{"type": "Unconfined"}}}}',
+        capability='securityContext: {{"capabilities": {{"add": ["{}"]}}}}',
+        user='securityContext: {"runAsUser": 1000}',
+        proc='securityContext: {"procMount": "Unmasked"}, with hostUsers: false in the pod',
+        apparmor='securityContext: {"appArmorProfile": {"type": "Unconfined"}}',
+        privileges='securityContext: {"allowPrivilegeEscalation": true}',
+    ),
+    "systemd": Engine(
+        seccomp=f"RestrictNamespaces=no{_UNIT} (SystemCallFilter= there may forbid {{}} as well)",
+        capability=f"CAP_{{}} in CapabilityBoundingSet={_UNIT}",
+        user=f"User={_UNIT}",
+        pids=f"TasksMax={{}}{_UNIT}",
+        privileges=f"NoNewPrivileges=no{_UNIT}",
+    ),
+}
+
+# Where nothing shows who it was: what most call it.
+ANY = Engine(
+    seccomp="allow {} there; for Docker and Podman: --security-opt seccomp=unconfined",
+    capability="start it with CAP_{0}; for Docker and Podman: --cap-add={0}",
+    user="start it as another user",
+    pids="raise TasksMax= of the unit, or docker run --pids-limit={}",
+    privileges="start it without no_new_privs: setpriv --no-new-privs, NoNewPrivileges=, bwrap",
+)
+
+
+def engine(name: str) -> Engine:
+    """Return the words of an engine, by the name that `Machine.container` gives it."""
+    return ENGINES.get(name, ANY)
+
+
+WHOLE = True
