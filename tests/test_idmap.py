@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,6 +229,120 @@ def test_what_newuidmap_refuses_is_said_in_its_words(machine: Machine) -> None:
     done = machine.run("print('user code')", "user,map-groups=1:200000:4")
     assert (done.status, done.stdout) == (125, "")
     assert "map-groups: newgidmap: gid range" in done.stderr
+
+
+# Each is refused, and its cure is applied.
+
+TESS = "tess:100000:10\n"
+NOSUID = "mount --bind /usr/bin /usr/bin; mount -o remount,bind,nosuid /usr/bin"
+NOT_SETUID = """
+mkdir -p {0}; cp /usr/bin/newuidmap /usr/bin/newgidmap {0}; chmod 0755 {0}/*; PATH={0}:$PATH"""
+DROP = "--reuid {uid} --regid {gid} --clear-groups"
+
+
+def refused(machine: Machine, *setup: str, **options: Any) -> dict[str, str]:
+    """Run under user=auto with ids set aside, and return the lines of the refusal by label."""
+    machine.write("subuid", TESS)
+    machine.write("subgid", TESS)
+    done = machine.run("print('user code')", "user=auto", setup="; ".join(setup), **options)
+    assert (done.status, done.stdout) == (125, ""), done
+    return dict(line.strip().split(": ", 1) for line in done.stderr.splitlines()[1:])
+
+
+def works(machine: Machine, *setup: str, **options: Any) -> None:
+    done = machine.run(SETTLE, "user=auto", setup="; ".join(setup), **options)
+    assert done.ok() == "2\n"
+
+
+def cure_of(said: dict[str, str], why: str) -> str:
+    assert why in said["why"] and said["more"].endswith("#newuidmap-without-privileges")
+    return said["cure"].strip()
+
+
+def test_no_new_privileges(machine: Machine) -> None:
+    said = refused(machine, drop=f"{DROP} --no-new-privs")
+    assert cure_of(said, "no_new_privs is set here")
+    works(machine)
+
+
+def test_mounted_nosuid(machine: Machine) -> None:
+    cure = cure_of(refused(machine, NOSUID), " is mounted nosuid, /usr/bin, ")
+    works(machine, NOSUID, cure.replace("sudo ", ""))
+
+
+def test_not_setuid(machine: Machine) -> None:
+    copied = NOT_SETUID.format(machine.directory / "bin")
+    cure = cure_of(refused(machine, copied), " is not setuid, and has no file capabilities")
+    cures = [cure.replace("sudo ", ""), cure.replace("sudo ", "").replace("newuidmap", "newgidmap")]
+    works(machine, copied, *cures)
+
+
+def test_traced(machine: Machine) -> None:
+    strace = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null"]
+    machine.write("subuid", TESS)
+    machine.write("subgid", TESS)
+    done = machine.run([*strace, *machine.python.command("print('user code')")], "user=auto")
+    said = dict(line.strip().split(": ", 1) for line in done.stderr.splitlines()[1:])
+    assert cure_of(said, "this process is traced, ") == (
+        "have root trace it: sudo strace --user=USER -f COMMAND"
+    )
+    as_root = [*strace, "--user=tess", *machine.python.command(SETTLE)]
+    assert machine.run(as_root, "user=auto", drop="").ok() == "2\n"
+
+
+@pytest.mark.parametrize(
+    "lacking", [["SYS_ADMIN"], ["DAC_OVERRIDE", "SETGID", "SETUID", "SYS_ADMIN"]]
+)
+def test_without_the_capabilities_of_a_container(machine: Machine, lacking: list[str]) -> None:
+    less = ",".join(f"-{name.lower()}" for name in lacking)
+    said = refused(machine, drop=f"{DROP} --bounding-set={less}")
+    cure = cure_of(said, f"newuidmap needs CAP_{', CAP_'.join(lacking)}, ")
+    assert all(name in cure for name in lacking)
+    works(machine)
+
+
+def test_a_user_without_a_name(machine: Machine) -> None:
+    machine.write("passwd", "root:x:0:0::/:/bin/sh\n")
+    machine.write("subuid", TESS.replace("tess", str(machine.python.user.uid)))
+    machine.write("subgid", TESS.replace("tess", str(machine.python.user.uid)))
+    done = machine.run("print('user code')", "user=auto")
+    line = done.stderr.split("as root, add the line ")[1].split(" to /etc/passwd")[0]
+    machine.write("passwd", "root:x:0:0::/:/bin/sh\n" + line.replace("NAME", "tess") + "\n")
+    works(machine)
+
+
+def test_a_user_in_another_group(machine: Machine) -> None:
+    machine.write("subuid", TESS)
+    machine.write("subgid", TESS)
+    uid, gid = machine.python.user.uid, machine.python.user.gid
+    drop = f"--reuid {uid} --regid 0 --clear-groups"
+    done = machine.run("print('user code')", "user=auto", drop=drop)
+    assert (done.status, done.stdout) == (125, "")
+    cure = done.stderr.split("for a container, --user=")[1].strip()
+    assert cure == f"{uid}:{gid}"
+    works(machine)
+
+
+@pytest.mark.parametrize("granted", ["", "root:100000:65536\n"])
+def test_a_line_to_add_where_ids_are_few(either: Python, workdir: Path, granted: str) -> None:
+    """Root of a container that has an id map."""
+    require_root()
+    machine = Machine(either, workdir)
+    for name in ("subuid", "subgid"):
+        machine.write(name, granted)
+    nested = [str(either.executable), "-c", SETTLE]
+    code = f"""
+import os
+os.environ["PY_UNSHARE"] = "user=auto"
+os.execv({nested[0]!r}, {nested!r})
+"""
+    few = "user,map-users=1:200000:65535,map-groups=1:200000:65535"
+    done = machine.run(code, few, drop="")
+    assert (done.status, done.stdout) == (125, ""), done
+    assert "root:1:65535" in done.stderr
+    for name in ("subuid", "subgid"):
+        machine.write(name, "root:1:65535\n")
+    assert machine.run(code, few, drop="").ok() == "2\n"
 
 
 def test_ranges_of_one_s_own(machine: Machine) -> None:

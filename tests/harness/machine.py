@@ -26,15 +26,31 @@ class Machine:
         (self.directory / name).write_text(text)
 
     def run(
-        self, code: str | list[str | Path], unshare: str, path: str = "", ignored: str = ""
+        self,
+        code: str | list[str | Path],
+        unshare: str,
+        path: str = "",
+        ignored: str = "",
+        setup: str = "",
+        drop: str = "--reuid {uid} --regid {gid} --clear-groups",
     ) -> Finished:
-        """Run a program text, or a command line, as the user, with a signal that is ignored."""
+        """Run a program text, or a command line, as the user, with a signal that is ignored.
+
+        Args:
+            code: what to run.
+            unshare: the list.
+            path: instead of PATH.
+            ignored: the signal's name.
+            setup: a script that root runs before.
+            drop: options of setpriv(1) that make root the user.
+        """
         uid, gid = self.python.user.uid, self.python.user.gid
         script = f"""
             for name in passwd subuid subgid; do
                 mount --bind {self.directory}/$name /etc/$name || exit 1
             done
-            exec setpriv --reuid {uid} --regid {gid} --clear-groups env "$@"
+            {setup}
+            exec setpriv {drop.format(uid=uid, gid=gid)} env "$@"
         """
         environment = [f"PY_UNSHARE={unshare}", *([f"PATH={path}"] if path else [])]
         if ignored:

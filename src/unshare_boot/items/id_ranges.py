@@ -1,6 +1,7 @@
 """The ranges of a list's id maps: what is wanted, and what would be wrong with it."""
 
-from errno import EINVAL, ENOENT
+import os
+from errno import EINVAL, ENOENT, EPERM
 
 from ..errors import UnshareError, named
 from ..namespaces import NAMESPACES, Plan
@@ -87,11 +88,72 @@ def _id(kind: str, text: str, item: str) -> int:
 
 def _not_granted(granted: "dict[str, list[tuple[int, int]]]") -> UnshareError:
     owner = names_of_user()[0]
-    ends = [first + count for kind in granted for _, first, count in read_subordinates(kind)]
-    line = f"{owner}:{max([FIRST_SUBORDINATE, *ends])}:{SUBORDINATES}"
     files = " and to ".join(SUBORDINATE_FILES[kind] for kind in granted if not granted[kind])
+    first, count = _not_taken()
+    if not count:
+        reason = f"no ids are set aside for {owner}, and there are none here (/proc/self/uid_map)"
+        return UnshareError(ENOENT, reason, named("user", "auto"))
+    line = f"{owner}:{first}:{count}"
     reason = f"no ids are set aside for {owner}: as root, add the line {line} to {files}"
     return UnshareError(ENOENT, reason, named("user", "auto"))
+
+
+def _not_taken() -> "tuple[int, int]":
+    """Return a range that nobody has been given, first and count; of the ids that there are here.
+
+    In a container these may be few: user_namespaces(7).
+    """
+    kinds = tuple(SUBORDINATE_FILES)
+    ends = [first + count for kind in kinds for _, first, count in read_subordinates(kind)]
+    own = max(os.getuid(), os.getgid())
+    shared = None
+    for start in (max([FIRST_SUBORDINATE, *ends]), max([own + 1, *ends]), own + 1):
+        counts = [_run(read_id_map(kind), start) for kind in kinds]
+        if min(counts) >= SUBORDINATES:
+            return start, SUBORDINATES
+        shared = shared or ((start, min(counts)) if min(counts) else None)
+    return shared or (0, 0)
+
+
+def _run(ranges: "list[Range]", start: int) -> int:
+    """Return how many ids an id map has from one on, without a gap."""
+    end = start
+    for inner, _, count in sorted(ranges):
+        if inner <= end < inner + count:
+            end = inner + count
+    return end - start
+
+
+def require_known_user(item: str, program: str) -> None:
+    """Refuse what newuidmap(1) refuses to whom it does not know.
+
+    Raises:
+        UnshareError: the user is not in passwd(5), or has another group there.
+    """
+    from pwd import getpwuid
+
+    uid, gid = os.getuid(), os.getgid()
+    try:
+        entry = getpwuid(uid)
+    except KeyError:
+        line = f"NAME:x:{uid}:{gid}::/:/bin/sh"
+        reason = f"{program} is for users with a name: as root, add the line {line} to /etc/passwd"
+        raise UnshareError(ENOENT, reason, item) from None
+    if entry.pw_gid != gid and not _grants_to_other_groups():
+        reason = (
+            f"{program} is for users in their own group, which is {entry.pw_gid} in /etc/passwd "
+            f"and not {gid}: sg, newgrp or, for a container, --user={uid}:{entry.pw_gid}"
+        )
+        raise UnshareError(EPERM, reason, item)
+
+
+def _grants_to_other_groups() -> bool:
+    """Tell whether login.defs(5) has newuidmap(1) serve users in another group than their own."""
+    try:
+        with open("/etc/login.defs", encoding="utf-8", errors="replace") as file:
+            return any(line.split() == ["GRANT_AUX_GROUP_SUBIDS", "yes"] for line in file)
+    except OSError:
+        return False
 
 
 def check(plan: Plan, kind: str, ranges: "list[Range]") -> None:
@@ -115,6 +177,10 @@ def check(plan: Plan, kind: str, ranges: "list[Range]") -> None:
                 first = end + 1
         if first <= last:
             reason = f"there is no {kind} {_span(first, last)} outside, see /proc/self/{kind}_map"
+            if plan.user == "auto":
+                start, length = _not_taken()
+                line = f"{names_of_user()[0]}:{start}:{length}"
+                reason += f": as root, have {line} in {SUBORDINATE_FILES[kind]} instead"
             raise UnshareError(EINVAL, reason, item)
 
 

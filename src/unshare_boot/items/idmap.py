@@ -21,7 +21,7 @@ from ..child import (
 from ..errors import UnshareError, named
 from ..namespaces import Plan, Start, unshare, write_file
 from ..procfiles import read_id_map, status_field
-from .id_ranges import check, item_of, wanted
+from .id_ranges import check, item_of, require_known_user, wanted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +59,14 @@ def enter_mapped(start: Start) -> None:
     for kind, ranges in maps.items():
         by_itself = alone[kind] and (kind == "uid" or deny)
         jobs.append((kind, ranges, None if by_itself else _writer(plan, kind, alone[kind])))
+    bounding = status_field("CapBnd")
     said = _enter_and_map(jobs, deny)
     for kind, _, writer in jobs:
         if writer is not None and not read_id_map(kind):
-            raise UnshareError(EPERM, said or f"{kind}_map was not written", item_of(plan, kind))
+            reason = said or f"{kind}_map was not written"
+            # The bounding set is to be known: inside, that of the outside does not show.
+            target = f"{writer[0]} {bounding}" if writer else ""
+            raise UnshareError(EPERM, reason, item_of(plan, kind), target=target)
 
 
 def _enter_and_map(jobs: "list[Job]", deny: bool) -> str:
@@ -164,6 +168,7 @@ def _writer(plan: Plan, kind: str, alone: bool) -> "list[str]":
     for directory in os.get_exec_path():
         path = os.path.join(directory, PROGRAMS[kind])
         if os.access(path, os.X_OK):
+            require_known_user(item_of(plan, kind), PROGRAMS[kind])
             return [path]
     reason = f"{PROGRAMS[kind]} is not installed: Debian and Ubuntu have it in the package uidmap"
     raise UnshareError(ENOENT, reason, item_of(plan, kind), target=PROGRAMS[kind])

@@ -10,6 +10,7 @@ class Engine:
     Attributes:
         seccomp: lifts its seccomp(2) filter; ``{}`` is the system call.
         capability: gives one more; ``{}`` is its name without CAP_.
+        between: goes between several names there.
         user: starts the program as another user than root.
         proc: leaves all of /proc to be seen, and writable.
         sys: the same for /sys.
@@ -23,6 +24,7 @@ class Engine:
         seccomp: str,
         capability: str,
         user: str,
+        between: str,
         proc: str = "",
         sys: str = "",
         apparmor: str = "",
@@ -32,11 +34,16 @@ class Engine:
         self.seccomp = seccomp
         self.capability = capability
         self.user = user
+        self.between = between
         self.proc = proc
         self.sys = sys
         self.apparmor = apparmor
         self.pids = pids
         self.privileges = privileges
+
+    def grant(self, *names: str) -> str:
+        """Return what gives capabilities; ``names`` are without CAP_."""
+        return self.capability.format(self.between.join(names))
 
 
 _UNIT = " in the [Service] section of the unit"
@@ -48,6 +55,7 @@ ENGINES = {
         "docker build, which has no such option, sockets=unix works)",
         capability="docker run --cap-add={} ...",
         user="docker run --user=1000 ...",
+        between=" --cap-add=",
         proc="docker run --security-opt systempaths=unconfined ...",
         sys="docker run --security-opt systempaths=unconfined --volume /sys:/sys ...",
         apparmor="docker run --security-opt apparmor=unconfined ...",
@@ -58,6 +66,7 @@ ENGINES = {
         seccomp="podman run --security-opt seccomp=unconfined ... (or a profile that allows {})",
         capability="podman run --cap-add={} ...",
         user="podman run --user=1000 ...",
+        between=" --cap-add=",
         proc="podman run --security-opt unmask=ALL ...",
         sys="podman run --security-opt unmask=ALL --volume /sys:/sys ...",
         apparmor="podman run --security-opt apparmor=unconfined ...",
@@ -68,6 +77,7 @@ ENGINES = {
         seccomp='securityContext: {{"seccompProfile": {{"type": "Unconfined"}}}}',
         capability='securityContext: {{"capabilities": {{"add": ["{}"]}}}}',
         user='securityContext: {"runAsUser": 1000}',
+        between='", "',
         proc='securityContext: {"procMount": "Unmasked"}, with hostUsers: false in the pod',
         apparmor='securityContext: {"appArmorProfile": {"type": "Unconfined"}}',
         privileges='securityContext: {"allowPrivilegeEscalation": true}',
@@ -76,6 +86,7 @@ ENGINES = {
         seccomp=f"RestrictNamespaces=no{_UNIT} (SystemCallFilter= there may forbid {{}} as well)",
         capability=f"CAP_{{}} in CapabilityBoundingSet={_UNIT}",
         user=f"User={_UNIT}",
+        between=" CAP_",
         pids=f"TasksMax={{}}{_UNIT}",
         privileges=f"NoNewPrivileges=no{_UNIT}",
     ),
@@ -84,10 +95,12 @@ ENGINES = {
 # Where nothing shows who it was: what most call it.
 ANY = Engine(
     seccomp="allow {} there; for Docker and Podman: --security-opt seccomp=unconfined",
-    capability="start it with CAP_{0}; for Docker and Podman: --cap-add={0}",
+    capability="start it with CAP_{} (for Docker and Podman: --cap-add)",
     user="start it as another user",
+    between=", CAP_",
     pids="raise TasksMax= of the unit, or docker run --pids-limit={}",
-    privileges="start it without no_new_privs: setpriv --no-new-privs, NoNewPrivileges=, bwrap",
+    privileges="start it by something that leaves it unset (bwrap, systemd's NoNewPrivileges= and "
+    "Landlock set it)",
 )
 
 

@@ -1,7 +1,7 @@
 """What a refusal reads of the machine. Every path goes through one function, `Machine.path`."""
 
 import os
-from errno import EBADF, EINVAL, ENOENT, ENOSYS
+from errno import EBADF, EINVAL, ENOENT, ENOSYS, EOVERFLOW
 
 from ..child import prctl, try_in_child
 from ..errors import UnshareError
@@ -13,6 +13,7 @@ CAP_SYS_ADMIN = 21
 CAP_SETFCAP = 31
 NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
 PATIENCE = 1  # second that a try may take: a child that hangs must not hold up the refusal
+S_ISUID = 0o4000  # include/uapi/linux/stat.h
 MOST = 1 << 20  # bytes read of one file
 
 # The files that show one; Kubernetes first, which has one of the others do the work.
@@ -83,6 +84,28 @@ class Machine:
             return os.stat(self.path(path)).st_uid
         except (OSError, ValueError):
             return None
+
+    def setuid(self, path: str) -> bool:
+        """Tell whether a program file is setuid, inode(7)."""
+        try:
+            return bool(os.stat(self.path(path)).st_mode & S_ISUID)
+        except (OSError, ValueError):
+            return False
+
+    def has_capabilities(self, path: str) -> bool:
+        """Tell whether a program file has capabilities, capabilities(7)."""
+        try:
+            return bool(os.getxattr(self.path(path), "security.capability"))
+        except OSError as error:
+            return error.errno == EOVERFLOW  # they are for another user namespace
+
+    def mounted_nosuid(self, path: str) -> str:
+        """Return where the file system of a file is mounted, if that is nosuid; else nothing."""
+        above = [
+            each for each in self.mounts() if (path + "/").startswith(each.point.rstrip("/") + "/")
+        ]
+        nearest = max(above, key=lambda each: len(each.point), default=None)
+        return nearest.point if nearest and "nosuid" in nearest.options else ""
 
     def number(self, path: str) -> "int | None":
         """Return the number in a file, or None where there is none."""

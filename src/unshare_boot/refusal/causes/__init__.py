@@ -118,6 +118,7 @@ CAUSES = (
     Cause("joining-a-process", rights.joining_a_process, ("open",), DENIED),
     Cause("lists-without-user", _needs_user, ("unshare", "mount", "sethostname"), (EPERM,)),
     Cause("root-that-cannot-set-up-a-network", rights.network_rights, NETWORK, (EPERM,)),
+    Cause("newuidmap-without-privileges", rights.program_without_privileges, (), (EPERM,)),
     Cause("not-dumpable", process.not_dumpable, (), DENIED),
     Cause("apparmor-on-ubuntu", seccomp_and_lsm.apparmor_on_ubuntu, (), DENIED),
     Cause("apparmor-profile", seccomp_and_lsm.apparmor_profile, (), DENIED),

@@ -5,7 +5,7 @@ from errno import EPERM, errorcode
 
 from ...namespaces import Plan
 from ..engines import engine
-from ..machine import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETFCAP
+from ..machine import CAP_NET_ADMIN, CAP_NET_RAW, CAP_SETFCAP, CAP_SYS_ADMIN
 from .case import Case
 
 TYPE_CHECKING = False
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Find = Callable[[Case], Optional[tuple[str, str, str]]]
 
+MAPPERS = "newuidmap", "newgidmap"
+MAPPERS_BY_FILE = {"SETGID": 6, "SETUID": 7}  # include/uapi/linux/capability.h
+MAPPERS_BY_ROOT = {"DAC_OVERRIDE": 1, **MAPPERS_BY_FILE, "SYS_ADMIN": CAP_SYS_ADMIN}
 ACTIVE = "PY_UNSHARE_ACTIVE"  # what an outer start has entered
 OTHER_WAY_IN = "enter the tree by a mount namespace instead: bwrap --dev-bind TREE / COMMAND"
 
@@ -44,7 +47,7 @@ def needs_user(case: Case, find: "Find") -> "Finding":
         return f"{why}: {found[1]}", f"{found[2]} (and add user to the list)"
     grant = "let root start it"
     if machine.ids()[0] == 0:
-        grant = engine(machine.container()).capability.format("SYS_ADMIN")
+        grant = engine(machine.container()).grant("SYS_ADMIN")
     return why, grant
 
 
@@ -154,7 +157,7 @@ def root_without_setfcap(case: Case) -> "Finding":
     words = engine(machine.container())
     return (
         f"uid 0 without CAP_SETFCAP, as in a container that drops all capabilities, {what}",
-        f"{words.capability.format('SETFCAP')}, or not as root: {words.user}",
+        f"{words.grant('SETFCAP')}, or not as root: {words.user}",
     )
 
 
@@ -169,6 +172,46 @@ def faked_ids(case: Case) -> "Finding":
         f"a library of LD_PRELOAD, such as fakeroot's, says that this is uid {os.geteuid()}, which "
         "the kernel knows to be another",
         f"fakeroot inside, not outside: unshare-boot run {case.quoted()} -- fakeroot COMMAND",
+    )
+
+
+def program_without_privileges(case: Case) -> "Finding":
+    """newuidmap(1) and newgidmap(1) have what this user lacks by their files: execve(2)."""
+    path, _, bounding = case.target.rpartition(" ")
+    name = path.rpartition("/")[2]
+    if name not in MAPPERS:
+        return None
+    machine = case.machine
+    words = engine(machine.container())
+    if machine.status("NoNewPrivs") == "1":
+        return f"no_new_privs is set here, with which {name} gets no privileges", words.privileges
+    if machine.status("TracerPid") not in ("", "0"):
+        return (
+            f"this process is traced, by {machine.status('TracerPid')}, and then {name} gets no "
+            "privileges",
+            "have root trace it: sudo strace --user=USER -f COMMAND",
+        )
+    point = machine.mounted_nosuid(path)
+    if point:
+        return (
+            f"{path} is on a file system that is mounted nosuid, {point}, and gets no privileges",
+            f"sudo mount -o remount,bind,suid {point}",
+        )
+    setuid = machine.setuid(path)
+    if not setuid and not machine.has_capabilities(path):
+        return f"{path} is not setuid, and has no file capabilities", f"sudo chmod u+s {path}"
+    has = int(bounding or "0", 16)
+    needed = MAPPERS_BY_ROOT if setuid else MAPPERS_BY_FILE
+    missing = [name for name, number in needed.items() if not has >> number & 1]
+    if not missing:
+        return None
+    cure = words.grant(*missing)
+    if missing == ["SYS_ADMIN"] and has >> CAP_SETFCAP & 1:
+        cure += f", or as root: it takes no {name}"
+    return (
+        f"{name} needs CAP_{', CAP_'.join(missing)}, which nobody gets here (CapBnd {bounding}), "
+        "as in a container",
+        cure,
     )
 
 

@@ -24,7 +24,7 @@ def seccomp(case: Case) -> "Finding":
     container = machine.container()
     cure = engine(container).seccomp.format(f"{name}(2)")
     if case.call == "sethostname":
-        grant = engine(container).capability.format("SYS_ADMIN")
+        grant = engine(container).grant("SYS_ADMIN")
         cure = f"uts without a name, or {grant}, or {cure}"
     return f"a seccomp filter forbids {name}(2) to this process: {_whose(container)}", cure
 
