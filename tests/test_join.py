@@ -104,6 +104,22 @@ def test_pid(either: Python) -> None:
         assert done.ok() == f"{os.stat(inside).st_ino} True\n"
 
 
+def test_mounts_that_lack_this_package(newest: Python) -> None:
+    """A container's: what a refusal, and the program, take of it has been loaded by then."""
+    hide = f"mount -t tmpfs none {newest.site_packages}"
+    with home(newest.user, "-U", "--map-root-user", "-m", within=hide) as pid:
+        listing = paths(pid, ["user", "mount"])
+        code = "import os, unshare_boot; print(os.listdir(os.environ['AT']), unshare_boot.active())"
+        env = {"AT": str(newest.site_packages)}
+        done = newest.run(code, unshare=listing, env=env)
+        assert done.ok() == "[] ('user', 'mount')\n"
+        hidden = newest.site_packages / "unshare_boot"
+        env["PY_UNSHARE"] = listing
+        done = newest.user.run(newest.command(code), env=env, cwd=hidden)
+        assert (done.status, done.stdout) == (125, "")
+        assert f"the working directory, '{hidden}', is not there" in done.stderr
+
+
 def test_new_ones_beside_joined_ones(newest: Python) -> None:
     with home(newest.user, *OPTIONS) as pid:
         joined = namespace_inode(pid, "user")

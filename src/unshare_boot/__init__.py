@@ -245,6 +245,8 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
     if joined:
         from .items.join import join
 
+        if "mount" in joined:
+            _load_what_may_follow()
         todo.append((joined[0], join))
     if "user" in made:
         todo.append(("user", _user_step(plan)))
@@ -291,6 +293,14 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
 
         todo.append(("sockets", refuse_sockets))
     return todo
+
+
+def _load_what_may_follow() -> None:
+    """Load what a refusal, or the program, takes: a mount namespace that is joined may lack it."""
+    from . import inside  # noqa: F401
+    from .items import overlay, read_only  # noqa: F401
+    from .refusal import causes, machine, message  # noqa: F401
+    from .start import rehearsal, starting_over  # noqa: F401
 
 
 def _outside(plan: "Plan") -> "Any":
