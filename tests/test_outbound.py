@@ -160,6 +160,22 @@ for address in sys.argv[1:]:
     assert done.ok() == "".join(f"{address} False\n" for address in addresses)
 
 
+OPENED = {  # what PY_UNSHARE_NET_OPTS may say
+    "pasta": ["-T 7100", "-T7100", "--tcp-ns 7100", "--tcp-ns=7100"],
+    "slirp4netns": ["--disable-host-loopback=false"],
+}
+
+
+def test_an_option_opens_the_loopback_of_the_host(visitor: Visitor, driver: str) -> None:
+    address = {"pasta": "127.0.0.1", "slirp4netns": "10.0.2.2"}[driver]
+    code = f"{CLIENT}print(reaches({address!r}, 7100))"
+    with visitor.site.listen("tcp:127.0.0.1:7100"):
+        for options in OPENED[driver]:
+            env = {"PY_UNSHARE_NET_OPTS": options}
+            assert visitor.run(code, f"user,net={driver}", env=env).ok() == "True\n"
+            assert visitor.run(code, f"user,net={driver}").ok() == "False\n"
+
+
 def test_published_ports_lead_inside(either: Visitor, driver: str) -> None:
     items = "publish=7201:80,publish=7202:81/udp"
     items += ",publish=0.0.0.0:7203:80,publish=0.0.0.0:7204:81/udp"

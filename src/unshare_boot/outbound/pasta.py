@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .ports import Port
 
 
+PORTS = {"-t": "--tcp-ports", "-u": "--udp-ports", "-T": "--tcp-ns", "-U": "--udp-ns"}
+
+
 class Pasta(Driver):
     """All is said on its command line, published TCP ports too."""
 
@@ -41,6 +44,14 @@ class Pasta(Driver):
             found += ["--runas", "0:0"]
         return found
 
+    def reconciled(self, ours: "list[str]", options: "list[str]") -> "tuple[list[str], list[str]]":
+        """See Driver; pasta takes no ``none`` beside ports."""
+        for short, long in PORTS.items():
+            at = ours.index(short)
+            if ours[at + 1] == "none" and any(_is(each, short, long) for each in options):
+                ours = ours[:at] + ours[at + 2 :]
+        return ours, options
+
     def target(self) -> "list[str]":
         """See Driver.
 
@@ -59,6 +70,11 @@ class Pasta(Driver):
             if f"/{_pair(port)}'" in said:
                 return port
         return None
+
+
+def _is(argument: str, short: str, long: str) -> bool:
+    """Tell whether an argument is an option, as getopt_long(3) takes it."""
+    return argument.partition("=")[0] == long or argument[:2] == short
 
 
 def _pair(port: "Port") -> str:

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from .ports import Port
 
 
+HOST_LOOPBACK = "--disable-host-loopback=false"  # a word of ours for leaving that option out
+
+
 class Slirp4netns(Driver):
     """It is told of TCP ports at a socket, in a directory of its own, which is removed after that.
 
@@ -54,6 +57,15 @@ class Slirp4netns(Driver):
         if self._directory:
             found.append(f"--api-socket={self._socket}")
         return found
+
+    def reconciled(self, ours: "list[str]", options: "list[str]") -> "tuple[list[str], list[str]]":
+        """See Driver; the option takes no value, and has no opposite."""
+        if HOST_LOOPBACK not in options:
+            return ours, options
+        return (
+            [each for each in ours if each != "--disable-host-loopback"],
+            [each for each in options if each != HOST_LOOPBACK],
+        )
 
     def target(self) -> "list[str]":
         return [self.pid, "tap0"]
