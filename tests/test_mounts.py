@@ -141,6 +141,25 @@ def test_ro_before_mount_setattr(newest: Python, tree: Path, error: str) -> None
     assert done.ok() == f"EROFS\nEROFS\n{oct(plain)} 0o6\n"  # nosuid and nodev, as tmpfs has it
 
 
+HIDING = """
+mount -t tmpfs none {0}; mkdir {0}/a {0}/a/b; mount -t tmpfs none {0}/a/b
+mount -t tmpfs none {0}/a; mount -t tmpfs none {0}
+mkdir {0}/c; mount -t tmpfs none {0}/c; exec "$@"
+"""
+
+
+@pytest.mark.parametrize("error", ["", "ENOSYS"])
+def test_ro_where_mounts_hide_others(newest: Python, tree: Path, error: str) -> None:
+    """proc_pid_mountinfo(5) tells of them, and their paths lead nowhere."""
+    inject = ["-e", f"inject=mount_setattr:error={error}"] if error else []
+    strace = [require_tool("strace"), "-f", "-o", "/dev/null", *inject]
+    outer = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", HIDING.format(tree)]
+    command = newest.command(["-c", WRITE_ALL, tree, tree / "c"])
+    for listing in (f"mount,ro={tree}", f"user,ro={tree}"):
+        done = newest.user.run([*outer, "sh", *strace, *command], env={"PY_UNSHARE": listing})
+        assert done.ok() == "EROFS\nEROFS\n"
+
+
 OVERLAY = """
 import os, subprocess, sys
 os.chdir(sys.argv[1]) if sys.argv[1:] else None

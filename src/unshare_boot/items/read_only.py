@@ -5,8 +5,8 @@ import sys
 from errno import ENOSYS, EPERM
 
 from ..errors import UnshareError
-from ..namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, call, mount
-from ..procfiles import mounts_below
+from ..namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, O_PATH, call, mount
+from ..procfiles import Mount, mounts_below, status_field
 
 SYS_MOUNT_SETATTR = 442  # the same on every architecture that Python runs on
 AT_FDCWD = -100
@@ -32,7 +32,7 @@ def make_read_only(path: str) -> None:
     """Make the mount at ``path`` and all mounts below it read-only, by mount_setattr(2).
 
     Before Linux 5.12 there is no such call, and old seccomp profiles refuse it: then each mount
-    that proc_pid_mountinfo(5) tells of is remounted.
+    that proc_pid_mountinfo(5) tells of is remounted, and what is hidden below another is not.
 
     Raises:
         UnshareError: the kernel refuses, or ``path`` is not the root of a mount (EINVAL).
@@ -54,8 +54,22 @@ def make_read_only(path: str) -> None:
         if error.errno not in (ENOSYS, EPERM):
             raise
         for each in mounts_below(os.path.realpath(path)):
+            if not _shows(each):
+                continue
             locked = sum(LOCKED.get(word, 0) for word in each.options)
             mount(None, each.point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | locked)
+
+
+def _shows(each: Mount) -> bool:
+    """Tell whether a mount is what its path leads to: another may have been put over it."""
+    try:
+        descriptor = os.open(each.point, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        return int(status_field("mnt_id", f"/proc/self/fdinfo/{descriptor}")) == each.number
+    finally:
+        os.close(descriptor)
 
 
 WHOLE = True
