@@ -104,6 +104,20 @@ def test_pid(either: Python) -> None:
         assert done.ok() == f"{os.stat(inside).st_ino} True\n"
 
 
+def test_a_kernel_that_does_not_tell_the_type(newest: Python) -> None:
+    """A 64-bit Linux before 6.12 has no ioctl_ns(2) for 32-bit programs."""
+    strace = [require_tool("strace"), "-o", "/dev/null", "-e", "inject=ioctl:error=ENOTTY"]
+    with home(newest.user, *OPTIONS) as pid:
+        env = {"PY_UNSHARE": paths(pid, ["user", "net", "uts"]), "N": "user net uts"}
+        done = newest.user.run([*strace, *newest.command(REPORT)], env=env)
+        own = [namespace_inode(pid, name) for name in ("user", "net", "uts")]
+        assert list(map(int, done.ok().split())) == own
+        env["PY_UNSHARE"] = f"user=/proc/{pid}/ns/user,net=/proc/{pid}/ns/uts"
+        done = newest.user.run([*strace, *newest.command(REPORT)], env=env)
+        assert (done.status, done.stdout) == (125, "")
+        assert "setns(" in done.stderr and "(EINVAL)" in done.stderr
+
+
 def test_mounts_that_lack_this_package(newest: Python) -> None:
     """A container's: what a refusal, and the program, take of it has been loaded by then."""
     hide = f"mount -t tmpfs none {newest.site_packages}"
