@@ -179,6 +179,7 @@ def test_root_without_its_capability(each: Python) -> None:
         ("net", "net_admin", ", or have lo stay down: net=down"),
         ("net=gate", "net_admin", ""),
         ("net=gate", "net_raw", ""),
+        ("net=gate", "net_admin,-net_raw", ""),
     ],
 )
 def test_root_without_rights_over_networks(
@@ -186,11 +187,12 @@ def test_root_without_rights_over_networks(
 ) -> None:
     """As in a container with --cap-add=SYS_ADMIN alone; each cure is applied."""
     found = told(run(newest, unshare, [*OWN, "setpriv", f"--bounding-set=-{lacks}"]))
-    assert found.why.startswith(f"root lacks CAP_{lacks.upper()} here (CapEff 0000")
+    names = lacks.upper().split(",-")
+    assert found.why.startswith(f"root lacks CAP_{' and CAP_'.join(names)} here (CapEff 0000")
     assert found.cause == "root-that-cannot-set-up-a-network"
     with_user, _, grant = found.cure.partition(", or ")
     assert with_user == f"add user to the list: PY_UNSHARE='user,{unshare}'"
-    assert grant == f"run the container with --cap-add={lacks.upper()}{more}"
+    assert all(name in grant for name in names) and grant.endswith(more)
     cures = [(f"user,{unshare}", f"-{lacks}"), (unshare, "+all")]
     cures += [("net=down", f"-{lacks}")] if more else []
     for text, bounding in cures:
@@ -204,7 +206,8 @@ def test_user_namespaces_are_not_to_be_had_either(each: Python) -> None:
     found = told(run(each, "net", wrapper))
     assert "; and unshare(CLONE_NEWUSER) fails too (ENOSPC): user.max_user_names" in found.why
     assert found.cure == (
-        "sudo sysctl -w user.max_user_namespaces=10000 (and add user to the list)"
+        "add user to the list: PY_UNSHARE='user,net'; "
+        "and sudo sysctl -w user.max_user_namespaces=10000"
     )
 
 
@@ -576,6 +579,27 @@ def test_joining_what_is_somebody_elses(each: Python) -> None:
         found = told(run(each, f"user=/proc/{pid}/ns/user"))
     assert found.what.endswith(f"open(/proc/{pid}/ns/user): Permission denied (EACCES)")
     assert found.why.startswith(f"process {pid} belongs to uid 0")
+
+
+HIDDEN = """
+mount -t proc -o hidepid=2 proc /proc
+setpriv --reuid {0} --regid {0} --clear-groups env PY_UNSHARE=user=/proc/1/ns/user "$@" || true
+{1}
+setpriv --reuid {0} --regid {0} --clear-groups env PY_UNSHARE=user=/proc/1/ns/user "$@" || exit $?
+"""
+
+
+def test_joining_what_proc_hides(newest: Python) -> None:
+    """The cure is applied; then the message is about whose process it is."""
+    require_root()
+    cure = "mount -o remount,hidepid=0 /proc"
+    script = HIDDEN.format(newest.user.uid, cure)
+    outer = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", script, "sh"]
+    done = newest.root.run([*outer, *newest.command("print('user code')")])
+    second = done.stderr.rindex("unshare-boot: ")
+    found = told(Finished(done.status, done.stdout, done.stderr[:second]))
+    assert (found.cause, found.cure) == ("no-such-file", f"sudo {cure}")
+    assert "process 1 belongs to uid 0" in done.stderr[second:]
 
 
 def test_joining_where_one_has_no_rights(each: Python) -> None:
@@ -971,6 +995,53 @@ def test_limits_of_the_process(tmp_path: Path, number: int, limit: str, cure: st
 def test_too_many_mounts(tmp_path: Path, call: str) -> None:
     tree = Tree(tmp_path, {"/proc/sys/fs/mount-max": "1", "/proc/sys/user/max_mnt_namespaces": "9"})
     assert tree.told("mount", call, errno.ENOSPC).cure == "sudo sysctl -w fs.mount-max=2"
+
+
+def test_too_many_mounts_with_those_to_come(tmp_path: Path) -> None:
+    tree = Tree(tmp_path, {"/proc/sys/fs/mount-max": "9"})
+    assert tree.told("bind", "mount(/mnt)", errno.ENOSPC).cure == "sudo sysctl -w fs.mount-max=18"
+
+
+@pytest.mark.parametrize(
+    ("number", "files", "cure"),
+    [
+        (errno.EOPNOTSUPP, {}, "start the kernel without ipv6.disable=1, or have no "),
+        (errno.EACCES, {"conf/lo/disable_ipv6": "1"}, "sudo sysctl -w net.ipv6.conf.all."),
+    ],
+)
+def test_no_ipv6(tmp_path: Path, number: int, files: dict[str, str], cure: str) -> None:
+    tree = Tree(tmp_path, {f"/proc/sys/net/ipv6/{name}": text for name, text in files.items()})
+    found = tree.told("addr='fd00::1/64'", "netlink(RTM_NEWADDR)", number, "net,addr=fd00::1/64")
+    assert found.cause == "no-ipv6" and found.cure.startswith(cure)
+
+
+def test_a_proc_of_processes_alone(tmp_path: Path) -> None:
+    mounts = (
+        "27 1 254:0 / / rw - ext4 /dev/vda rw\n22 27 0:21 / /proc rw - proc proc rw,subset=pid\n"
+    )
+    tree = Tree(tmp_path, {"/proc/self/mountinfo": mounts})
+    found = tree.told("proc", "mount(/proc)", errno.EPERM, text="user,pid")
+    assert found.cure == "add proc=keep to the list"
+
+
+def test_an_old_slirp4netns(newest: Python, workdir: Path) -> None:
+    usage = "slirp4netns: unrecognized option '--disable-dns'\nUsage: slirp4netns [OPTION]..."
+    (workdir / "slirp4netns").write_text(f'#!/bin/sh\necho "{usage}" >&2; exit 1\n')
+    (workdir / "slirp4netns").chmod(0o755)
+    found = told(
+        run(newest, "user,mount,net=slirp4netns", env={"PATH": f"{workdir}:/bin:/usr/bin"})
+    )
+    assert found.cause == "old-slirp4netns"
+
+
+@pytest.mark.parametrize(
+    "profile", ["unprivileged_userns (enforce)", "mine//&unprivileged_userns (mixed)"]
+)
+def test_the_profile_of_ubuntu_where_its_setting_is_not(tmp_path: Path, profile: str) -> None:
+    """As on Debian, with aa-exec(1)."""
+    tree = Tree(tmp_path, {"/proc/self/attr/apparmor/current": f"{profile}\n"})
+    found = tree.told("net", "unshare(CLONE_NEWNET)", errno.EPERM, text="user,net")
+    assert (found.cause, found.cure) == ("apparmor-profile", "a rule in that profile")
 
 
 def test_a_read_only_proc(tmp_path: Path) -> None:

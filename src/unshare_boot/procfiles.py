@@ -25,9 +25,10 @@ class Mount:
         point: where it is, as this process sees it.
         options: its own, such as ``ro`` and ``nosuid``.
         kind: the file system's type, such as ``proc``.
+        shared_options: those of the file system, the same in all of its mounts, ``hidepid=2``.
     """
 
-    __slots__ = ("kind", "number", "options", "parent", "point")
+    __slots__ = ("kind", "number", "options", "parent", "point", "shared_options")
 
     def __init__(self, line: str) -> None:
         before, _, after = line.partition(" - ")
@@ -36,7 +37,8 @@ class Mount:
         self.parent = int(fields[1])
         self.point = _unescaped(fields[4])
         self.options = tuple(fields[5].split(","))
-        self.kind = after.partition(" ")[0]
+        self.kind, _, rest = after.partition(" ")
+        self.shared_options = tuple(rest.rpartition(" ")[2].split(","))
 
 
 def mounts_of(path: str = "/proc/self/mountinfo") -> "list[Mount]":

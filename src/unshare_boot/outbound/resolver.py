@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ..namespaces import Plan
 
+COVERING = ("private", "slave")  # words of mount with which what is covered is so for nobody else
+
 
 def find_unreachable(plan: "Plan") -> str:
     """Return the address of the host's resolver if what is inside could not ask it, else nothing.
@@ -27,12 +29,14 @@ def find_unreachable(plan: "Plan") -> str:
         return ""
     item = named("net", plan.net)
     asked = f"names are asked of {addresses[0]} here, which is out of reach inside"
-    if plan.mount not in ("private", "slave"):
-        raise UnshareError(EOPNOTSUPP, f"{asked}: {_which_mount(plan)}", item)
     if ":" in addresses[0]:
         raise UnshareError(EOPNOTSUPP, f"{asked}, and IPv6 cannot be forwarded", item)
     if not os.path.lexists(RESOLV_CONF):
-        raise UnshareError(ENOENT, f"{asked}, and there is no {RESOLV_CONF} to cover", item)
+        asked += f", and there is no {RESOLV_CONF} to cover: as root, touch {RESOLV_CONF}"
+        more = "" if plan.mount in COVERING else f"; and {_which_mount(plan)}"
+        raise UnshareError(ENOENT, f"{asked}{more}", item)
+    if plan.mount not in COVERING:
+        raise UnshareError(EOPNOTSUPP, f"{asked}: {_which_mount(plan)}", item)
     return addresses[0]
 
 

@@ -51,8 +51,7 @@ _UNIT = " in the [Service] section of the unit"
 # By the names of `Machine.container`.
 ENGINES = {
     "Docker": Engine(
-        seccomp="docker run --security-opt seccomp=unconfined ... (or a profile that allows {}; in "
-        "docker build, which has no such option, sockets=unix works)",
+        seccomp="docker run --security-opt seccomp=unconfined ... (or a profile that allows {})",
         capability="docker run --cap-add={} ...",
         user="docker run --user=1000 ...",
         between=" --cap-add=",

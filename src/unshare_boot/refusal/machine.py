@@ -12,9 +12,12 @@ CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # include/uapi/linux/capability.h
 CAP_SYS_ADMIN = 21
 CAP_SETFCAP = 31
 NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
+NO_UMOUNT_FLAG = 1 << 30  # none of umount2(2)'s
 PATIENCE = 1  # second that a try may take: a child that hangs must not hold up the refusal
 S_ISUID = 0o4000  # include/uapi/linux/stat.h
 MOST = 1 << 20  # bytes read of one file
+
+HIDING = ("hidepid=2", "hidepid=invisible", "hidepid=4", "hidepid=ptraceable")
 
 # The files that show one; Kubernetes first, which has one of the others do the work.
 CONTAINERS = (
@@ -151,6 +154,14 @@ class Machine:
         except (OSError, ValueError, IndexError):
             return []
 
+    def hides_processes(self) -> bool:
+        """Tell whether /proc hides other users' processes, proc(5): ``hidepid``."""
+        return any(
+            each.point == "/proc" and option in HIDING
+            for each in self.mounts()
+            for option in each.shared_options
+        )
+
     def mapped(self, kind: str, number: int) -> bool:
         """Tell whether an id is mapped in the process's user namespace; ``kind``: uid or gid."""
         return self._outer(kind, number) is not None
@@ -231,6 +242,8 @@ class Machine:
                 return _errno_of("setns", -1, flag) != EBADF
             if name == "mount":
                 return _errno_of("mount", None, b"", None, 0, None) != ENOENT
+            if name == "umount2":
+                return _errno_of("umount2", b"", NO_UMOUNT_FLAG) != EINVAL
             if name == "sethostname" and self.capable():
                 return _errno_of("sethostname", None, -1) != EINVAL
             if self.capable() and (arguments := _wrong_arguments(name)):
@@ -289,12 +302,13 @@ def _wrong_arguments(name: str) -> "tuple[int | None, ...]":
 
     The kernel answers these with EINVAL to a process that may mount.
     """
-    from ..items.overlay import SYS_FSMOUNT, SYS_FSOPEN, SYS_MOVE_MOUNT
+    from ..items.overlay import SYS_FSCONFIG, SYS_FSMOUNT, SYS_FSOPEN, SYS_MOVE_MOUNT
     from ..items.read_only import SYS_MOUNT_SETATTR
 
     return {
         "move_mount": (SYS_MOVE_MOUNT, -1, None, -1, None, -1),
         "fsopen": (SYS_FSOPEN, None, -2),
+        "fsconfig": (SYS_FSCONFIG, -1, 0, None, None, 0),
         "fsmount": (SYS_FSMOUNT, -1, -2, 0),
         "mount_setattr": (SYS_MOUNT_SETATTR, -1, None, -1, None, 0),
     }.get(name, ())

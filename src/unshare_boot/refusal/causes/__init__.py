@@ -29,7 +29,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .case import Finding, Look
 
-NEWER = ("move_mount", "fsopen", "fsmount", "mount_setattr")  # system calls for mounts
+NEWER = ("move_mount", "fsopen", "fsconfig", "fsmount", "mount_setattr")  # system calls for mounts
+MOUNTING = ("unshare", "mount", "move_mount", "fsmount")
 NETWORK = ("ioctl", "netlink", "socket", "setsockopt", "bind")
 DENIED = (EACCES, EPERM)
 NO_SPACE = (ENOSPC, EUSERS)
@@ -101,16 +102,19 @@ CAUSES = (
     Cause("no-such-namespace", kernel.no_such_namespace, (), (EINVAL, ENOSYS, ENOENT)),
     Cause("missing-program", programs.missing_program, (), (ENOENT,)),
     Cause("tun-device", programs.no_tun),
+    Cause("old-slirp4netns", programs.old_slirp4netns),
+    Cause("no-way-out", programs.no_way_out),
+    Cause("filter-of-pasta", seccomp_and_lsm.filter_of_the_driver),
     Cause("debian-switch", rights.debian_switch, ("unshare",), (EPERM,)),
     Cause(
         "seccomp-filter",
         seccomp_and_lsm.seccomp,
-        ("unshare", "setns", "mount", "sethostname", *NEWER),
+        ("unshare", "setns", "mount", "umount2", "sethostname", *NEWER),
         (*DENIED, ENOSYS),
     ),
     Cause("chroot", rights.chroot, ("unshare", "mount"), (EPERM, EINVAL)),
     Cause("unmapped-id", rights.unmapped_id, ("unshare",), (EPERM,)),
-    Cause("too-many-mounts", limits.too_many_mounts, ("unshare", "mount", "move_mount"), (ENOSPC,)),
+    Cause("too-many-mounts", limits.too_many_mounts, MOUNTING, (ENOSPC,)),
     Cause("namespaces-switched-off", limits.switched_off, ("unshare",), NO_SPACE),
     Cause("namespaces-all-in-use", limits.all_in_use, ("unshare",), NO_SPACE),
     Cause("namespaces-nested-too-deep", limits.nested_too_deep, ("unshare",), NO_SPACE),
@@ -128,12 +132,14 @@ CAUSES = (
         "proc-or-sys-without-its-namespace", mounts.fresh_without_namespace, ("mount",), (EPERM,)
     ),
     Cause("no-proc-or-sys-to-begin-with", mounts.none_to_begin_with, ("mount",), (EPERM,)),
+    Cause("proc-of-processes-alone", mounts.processes_only, ("mount",), (EPERM,)),
     Cause("masked-proc-or-sys", mounts.masked, ("mount",), (EPERM,)),
     Cause("read-only-proc-or-sys", mounts.read_only, ("mount",), (EPERM,)),
     Cause("clocks", process.clock_out_of_range, ("write",), (ERANGE,)),
     Cause("overlays-for-root-only", kernel.overlay_for_root, (), (EPERM, EINVAL)),
     Cause("no-overlay-file-system", kernel.no_overlay, (), (ENODEV,)),
     Cause("no-interfaces-for-the-gate", kernel.no_interfaces, NETWORK, (EAFNOSUPPORT, EOPNOTSUPP)),
+    Cause("no-ipv6", kernel.no_ipv6, ("netlink",), (EOPNOTSUPP, EACCES, EAFNOSUPPORT)),
     Cause("no-such-system-call", kernel.no_system_call, (), (ENOSYS,)),
     Cause("processes-of-a-control-group", limits.processes_of_the_group, (), (EAGAIN,)),
     Cause("processes-of-a-user", limits.processes_of_the_user, (), (EAGAIN,)),

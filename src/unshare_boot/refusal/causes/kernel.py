@@ -115,6 +115,26 @@ def no_interfaces(case: Case) -> "Finding":
     )
 
 
+def no_ipv6(case: Case) -> "Finding":
+    """IPv6 can be switched off for the machine, or for network namespaces: ipv6(7)."""
+    if case.item != "addr" or "RTM_NEWADDR" not in case.target:
+        return None
+    machine = case.machine
+    others = "or have no IPv6 addresses in the list"
+    if not machine.exists("/proc/sys/net/ipv6"):
+        return (
+            "IPv6 is switched off in this kernel (there is no /proc/sys/net/ipv6)",
+            f"start the kernel without ipv6.disable=1, {others}",
+        )
+    if machine.number("/proc/sys/net/ipv6/conf/lo/disable_ipv6") == 1:
+        return (
+            "IPv6 is switched off in new network namespaces (net.ipv6.conf.lo.disable_ipv6 is 1)",
+            "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, "
+            f"{others}",
+        )
+    return None
+
+
 def no_system_call(case: Case) -> "Finding":
     """ENOSYS: what a kernel answers to a system call that came after it."""
     if not case.call:

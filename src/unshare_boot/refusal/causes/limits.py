@@ -16,15 +16,14 @@ DEEPEST = 32  # levels of PID namespaces; of user namespaces, one more: user_nam
 
 def too_many_mounts(case: Case) -> "Finding":
     """A mount namespace holds so many mounts, those copied into a new one included: mount(2)."""
-    if case.call == "unshare" and case.unshared != "mount":
-        return None
     most = case.machine.number("/proc/sys/fs/mount-max")
     count = len(case.machine.mounts())
-    if most is None or count < most:
+    if most is None or (case.call == "unshare" and (case.unshared != "mount" or count < most)):
         return None
+    more = "" if count >= most else ", which those that the list adds would exceed"
     return (
-        f"there are {count} mounts, and fs.mount-max allows {most} in a mount namespace",
-        f"sudo sysctl -w fs.mount-max={2 * count}",
+        f"there are {count} mounts, and fs.mount-max allows {most} in a mount namespace{more}",
+        f"sudo sysctl -w fs.mount-max={2 * max(count, most)}",
     )
 
 

@@ -66,6 +66,20 @@ def none_to_begin_with(case: Case) -> "Finding":
     return f"no {where} is mounted here to begin with", f"mount -t {kind} {kind} {where}"
 
 
+def processes_only(case: Case) -> "Finding":
+    """The /proc that is there shows processes alone, proc(5), subset=pid; checked since Linux 7."""
+    subset = any(
+        each.kind == "proc" and "subset=pid" in each.shared_options
+        for each in case.machine.mounts()
+    )
+    if _fresh(case) != "/proc" or not subset:
+        return None
+    return (
+        "the /proc here shows processes alone (subset=pid), and a fresh one would show more",
+        _instead(case, "/proc"),
+    )
+
+
 def masked(case: Case) -> "Finding":
     """The one that is there is partly covered, and a fresh one would not be."""
     where = _fresh(case)

@@ -43,11 +43,39 @@ def no_tun(case: Case) -> "Finding":
     return None
 
 
+def old_slirp4netns(case: Case) -> "Finding":
+    """The oldest that was tried is 1.2.0, of Debian 12; its words are those of getopt_long(3)."""
+    if case.item != "net" or "unrecognized option '--disable-dns" not in case.reason:
+        return None
+    return (
+        "this slirp4netns is too old: it has no --disable-dns, with which it answers no names",
+        "a newer slirp4netns, 1.2.0 has it; or net=pasta",
+    )
+
+
+def no_way_out(case: Case) -> "Finding":
+    """pasta(1) copies the addresses and routes of the interface that leads out."""
+    if case.item != "net" or "interface not usable" not in case.reason.lower():
+        return None
+    return (
+        "no interface here has a route that leads out, and pasta copies that of one",
+        "net=slirp4netns, which takes none, or net, since nothing can be reached from here (for a "
+        "container: leave --network none out)",
+    )
+
+
 def no_such_file(case: Case) -> "Finding":
     """The namespace that the list names is not there."""
     path = case.path_to_join()
     if not path or case.machine.exists(path):
         return None
+    pid = path.split("/")[2] if path.startswith("/proc/") else ""
+    if pid.isdigit() and case.machine.hides_processes():
+        return (
+            f"there is no file {shown(path)}: process {pid} has ended, or is one that /proc hides, "
+            "since it is another user's (hidepid, proc(5))",
+            "sudo mount -o remount,hidepid=0 /proc",
+        )
     listing = "ip netns list" if case.item == "net" else f"lsns -t {NAMESPACES[case.item].file}"
     return f"there is no file {shown(path)}", f"{listing} (shows those that there are)"
 

@@ -44,7 +44,7 @@ def needs_user(case: Case, find: "Find") -> "Finding":
     found = find(Case(case.text, plan, error, machine))
     why += f"; and {error.call} fails too ({errorcode.get(error.errno or 0, error.errno)})"
     if found:
-        return f"{why}: {found[1]}", f"{found[2]} (and add user to the list)"
+        return f"{why}: {found[1]}", f"{cure}; and {found[2]}"
     grant = "let root start it"
     if machine.ids()[0] == 0:
         grant = engine(machine.container()).grant("SYS_ADMIN")
@@ -67,16 +67,17 @@ def no_right_without_user(case: Case) -> "Finding":
 def network_rights(case: Case) -> "Finding":
     """A network namespace without a user namespace of its own: netdevice(7), packet(7)."""
     machine = case.machine
-    number, name = CAP_NET_ADMIN, "NET_ADMIN"
-    if case.target == "AF_PACKET":
-        number, name = CAP_NET_RAW, "NET_RAW"
-    if case.plan.user is not None or machine.capable(number):
+    needed = {"NET_ADMIN": CAP_NET_ADMIN}
+    if case.plan.net == "gate":
+        needed["NET_RAW"] = CAP_NET_RAW
+    missing = [name for name, number in needed.items() if not machine.capable(number)]
+    if case.plan.user is not None or not missing:
         return None
     why = (
-        f"root lacks CAP_{name} here (CapEff {machine.status('CapEff')}), as in a container: it "
-        "may make a network namespace, but not set it up"
+        f"root lacks CAP_{' and CAP_'.join(missing)} here (CapEff {machine.status('CapEff')}), as "
+        "in a container: it may make a network namespace, but not set it up"
     )
-    grant = f"run the container with --cap-add={name}"
+    grant = engine(machine.container()).grant(*missing)
     if case.plan.net == "lo":
         grant += ", or have lo stay down: net=down"
     if machine.try_user() is None:

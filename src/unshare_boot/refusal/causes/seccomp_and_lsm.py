@@ -1,6 +1,7 @@
 """Who answers before the kernel's own rules do: seccomp(2) filters, AppArmor, SELinux."""
 
-from errno import EACCES
+import os
+from errno import EACCES, EPERM
 
 from ...errors import shown
 from ...namespaces import NAMESPACES
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from ..machine import Machine
     from .case import Finding
 
+DRIVERS_CALLS = {
+    "pivot_root": "pivot_root",
+    "Couldn't enter user namespace": "setns",
+    "setns(": "setns",
+}
+OF_UNPRIVILEGED = "unprivileged_userns"  # the profile of what an ordinary program becomes
 SETTING = "kernel.apparmor_restrict_unprivileged_userns"  # of Ubuntu alone
 
 
@@ -23,10 +30,32 @@ def seccomp(case: Case) -> "Finding":
         return None
     container = machine.container()
     cure = engine(container).seccomp.format(f"{name}(2)")
-    if case.call == "sethostname":
-        grant = engine(container).grant("SYS_ADMIN")
-        cure = f"uts without a name, or {grant}, or {cure}"
+    if name == "sethostname" and case.plan.user is not None:  # else it has that
+        cure = f"{engine(container).grant('SYS_ADMIN')}, or {cure}"
+    if name == "sethostname":
+        cure = f"uts without a name, or {cure}"
+    if name == "unshare" and container == "Docker":
+        cure += "; in docker build, which has no such option, sockets=unix works"
     return f"a seccomp filter forbids {name}(2) to this process: {_whose(container)}", cure
+
+
+def filter_of_the_driver(case: Case) -> "Finding":
+    """What pasta(1) and slirp4netns(1) are refused on their way; it is in their words."""
+    if case.item != "net" or case.call or case.machine.status("Seccomp") != "2":
+        return None
+    refused = [
+        call
+        for words, call in DRIVERS_CALLS.items()
+        if words in case.reason and os.strerror(EPERM) in case.reason
+    ]
+    if not refused:
+        return None
+    container = case.machine.container()
+    return (
+        f"a seccomp filter forbids {refused[0]}(2), which {case.plan.net} takes: "
+        f"{_whose(container)}",
+        engine(container).seccomp.format(f"{refused[0]}(2)"),
+    )
 
 
 def _whose(container: str) -> str:
@@ -50,7 +79,7 @@ def apparmor_on_ubuntu(case: Case) -> "Finding":
     asked = case.plan.user is not None
     first = case.unshared == "user" and not machine.capable()
     later = case.unshared != "user" and machine.outer_uid() != 0  # root is not restricted
-    if name != "unprivileged_userns" and not (
+    if not (name == OF_UNPRIVILEGED and machine.exists(path)) and not (
         restricted and asked and (first or later) and mode != "(enforce)"
     ):
         return None
@@ -67,7 +96,10 @@ def apparmor_profile(case: Case) -> "Finding":
     if not (case.call or case.item):
         return None
     name, mode = profile(case.machine)
-    if mode != "(enforce)" or (case.errno != EACCES and case.call != "mount"):
+    stacked = name.split("//&")  # one upon the other, apparmor(7)
+    if mode not in ("(enforce)", "(mixed)") or (
+        case.errno != EACCES and case.call != "mount" and OF_UNPRIVILEGED not in stacked
+    ):
         return None
     lifted = engine(case.machine.container()).apparmor
     return (
