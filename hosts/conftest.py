@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from harness import Session, require_root, require_tool
-from hosts.engines import Docker
+from hosts.engines import Docker, Podman
+from hosts.table import Table
 
 
 @pytest.fixture(scope="session")
@@ -18,3 +19,19 @@ def docker(session: Session) -> Iterator[Docker]:
         require_tool(tool)
     with Docker.start(session) as engine:
         yield engine
+
+
+@pytest.fixture(scope="session")
+def podman(session: Session) -> Iterator[Podman]:
+    """podman as root."""
+    require_root()
+    for tool in ("podman", "crun"):
+        require_tool(tool)
+    with Podman.start(session) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="session")
+def table() -> Table:
+    """What this run has found."""
+    return Table()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import subprocess
 import tarfile
 import tempfile
@@ -18,6 +19,8 @@ EMPTY = ("usr", "etc", "var", "proc", "sys", "dev", "tmp", "run", "root")
 BOUND = ("/usr", "/etc", "/var")
 IMAGE = "docker.io/library/plain:latest"
 PATIENCE = 120  # seconds
+# What a process may raise without CAP_SYS_RESOURCE, which root of a virtual machine may lack.
+LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1000:1000")
 CGROUPS = Path("/sys/fs/cgroup")
 
 # dockerd in namespaces of its own, so that its bridge, its firewall rules, and what it writes to
@@ -73,6 +76,10 @@ class Docker:
         binds = [f"--volume={path}:{path}:ro" for path in self.shared]
         return self._docker("run", "--rm", *binds, *options, IMAGE, *map(str, command))
 
+    def lines(self, command: Sequence[str | Path], *options: str) -> list[str]:
+        """Run a command, and return the lines of its output."""
+        return _lines(self.run(command, *shlex.split(" ".join(options))))
+
     def run_by_containerd(
         self, command: Sequence[str | Path], *options: str
     ) -> subprocess.CompletedProcess[str]:
@@ -114,6 +121,75 @@ class Docker:
         inside = ["nsenter", "--target", str(self.pid), "--mount", "--net"]
         socket = f"{self.directory}/run/containerd/containerd.sock"
         return _done(*inside, "ctr", "--address", socket, *arguments)
+
+
+# podman in namespaces of its own, so that what it writes to /run and /etc stays there.
+HOLDER = """
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
+ip link set lo up
+echo ready
+exec sleep infinity
+"""
+
+
+@dataclass
+class Podman:
+    """podman(1), as root; each container has its own directory of links.
+
+    Attributes:
+        directory: of all its files.
+        pid: of the process whose namespaces it runs in.
+        shared: as for Docker.
+    """
+
+    directory: Path
+    pid: int
+    shared: list[str]
+
+    @classmethod
+    @contextlib.contextmanager
+    def start(cls, session: Session) -> Iterator[Podman]:
+        """Make the namespaces, and the directory that is a container's root."""
+        with tempfile.TemporaryDirectory(prefix="hosts-") as name:
+            directory = Path(name)
+            make_tree(directory / "tree")
+            command = ["unshare", "--mount", "--net", "sh", "-ec", HOLDER]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+                try:
+                    assert holder.stdout and holder.stdout.readline() == "ready\n"
+                    yield cls(directory, holder.pid, [*BOUND, str(session.directory)])
+                finally:
+                    holder.kill()
+
+    def run(self, command: Sequence[str | Path], *options: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in a container: ``podman run``; without control groups of its own."""
+        binds = [f"--volume={path}:{path}:ro" for path in self.shared]
+        inside = ["nsenter", "--target", str(self.pid), "--mount", "--net"]
+        where = ["--root", f"{self.directory}/root", "--runroot", f"{self.directory}/run"]
+        how = ["--cgroup-manager", "cgroupfs", "--events-backend", "none"]
+        run = ["run", "--rm", "--cgroups=disabled", "--network=none", *LIMITS, *binds, *options]
+        tree = ["--rootfs", f"{self.directory}/tree"]
+        return _done(*inside, "podman", *where, *how, *run, *tree, *map(str, command))
+
+    def lines(self, command: Sequence[str | Path], *options: str) -> list[str]:
+        """Run a command, and return the lines of its output."""
+        return _lines(self.run(command, *shlex.split(" ".join(options))))
+
+
+def make_tree(top: Path) -> None:
+    """Make the root of a container: links, and directories to bind others on."""
+    for name in EMPTY:
+        (top / name).mkdir(parents=True)
+    (top / "tmp").chmod(0o1777)
+    for name, target in LINKS.items():
+        (top / name).symlink_to(target)
+
+
+def _lines(done: subprocess.CompletedProcess[str]) -> list[str]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.splitlines()
 
 
 def _remove_groups(name: str) -> None:

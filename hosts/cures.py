@@ -1,0 +1,71 @@
+"""A refusal taken at its word: what its cure proposes, as options of an engine and as a list."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from itertools import product
+from typing import NamedTuple
+
+
+class Way(NamedTuple):
+    """One way out.
+
+    Attributes:
+        options: for the engine, to add; one that starts with ``without`` is to be left out.
+        unshare: the list.
+    """
+
+    options: tuple[str, ...]
+    unshare: str
+
+
+Edit = tuple[tuple[str, ...], str, str]  # options, an item to add, an item to leave out
+
+
+def ways(cure: str, unshare: str) -> list[Way]:
+    """Return the ways out that a cure proposes, each of them all that it takes.
+
+    Args:
+        cure: as printed: ``A, or B; and C (or D)``.
+        unshare: the list that was refused.
+    """
+    steps = [_alternatives(step) for step in cure.split("; and ")]
+    found = []
+    for edits in product(*steps):
+        items = unshare.split(",")
+        options: list[str] = []
+        for more, add, leave_out in edits:
+            options += more
+            items = [item for item in items if item != leave_out]
+            if leave_out.endswith("="):
+                items = [
+                    item.partition("=")[0] if item.startswith(leave_out) else item for item in items
+                ]
+            name = add.partition("=")[0]
+            at = next((i for i, item in enumerate(items) if item.partition("=")[0] == name), None)
+            if at is not None:
+                items[at] = add
+            elif add:
+                items.insert(0 if add == "user" else len(items), add)
+        found.append(Way(tuple(options), ",".join(items)))
+    return found
+
+
+def _alternatives(step: str) -> list[Edit]:
+    found: list[Edit] = []
+    for options in re.findall(r"(?:docker|podman) run (-.*?) \.\.\.", step):
+        found.append((tuple(shlex.split(options)), "", ""))
+    for option in re.findall(r"(?:docker|podman) run without (-[^;,]*)", step):
+        found.append((("without", *shlex.split(option)), "", ""))
+    for option in re.findall(r"run the container with (--cap-add=\w+)", step):
+        found.append(((option,), "", ""))
+    for name in re.findall(r"\badd (\S+) to the list", step):
+        found.append(((), name, ""))
+    for name in re.findall(r"\bleave (\S+) out of the list", step):
+        found.append(((), "", name))
+    for name in re.findall(r"\b(\w+) without a name", step):
+        found.append(((), "", f"{name}="))
+    for item in re.findall(r"(?:^|, or |: )(net(?:=\w+)?)(?=,| |$)", step):
+        found.append(((), item, ""))
+    return found
