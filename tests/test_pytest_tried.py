@@ -59,6 +59,7 @@ def test_with_a_fixture(reaches_at_the_end):
 def test_of_the_outside():
     reach("marked.test", 443)
 """
+LINE = "test_it.py:7"  # of reach(), in the process of pytest itself
 GATE = 'unshare = "offline,allow=allowed.test:443"'
 
 
@@ -76,18 +77,20 @@ def sections(done: Finished) -> dict[str, list[str]]:
         if heading:
             test = heading[1]
         elif line.startswith("tried "):
-            found.setdefault(test, []).append(re.sub(r", pid \d+\)", ")", line))
+            found.setdefault(test, []).append(re.sub(r", pid \d+", "", line))
     return found
 
 
 def expected(python: str) -> dict[str, list[str]]:
     """The same, as it should be."""
     many = {f"test_many[{number}]": f"many{number}.test:1000" for number in range(0, 6, 2)}
-    targets = {"test_fails": "fails.test:443", "test_of_a_child": "child.test:81", **many}
-    return {
+    targets = {"test_of_a_child": "child.test:81", **many}
+    told = {
         test: [f"tried {where} ({python}): refused (not in allow)"]
         for test, where in targets.items()
     }
+    here = f"{python}, {LINE}"
+    return {"test_fails": [f"tried fails.test:443 ({here}): refused (not in allow)"], **told}
 
 
 def test_a_failure_tells_what_the_test_tried(run: Run, tested: Python) -> None:
@@ -105,13 +108,13 @@ def test_a_test_that_passed_may_not_try(run: Run, tested: Python) -> None:
         done = run("-q", ini=f"{text}\nunshare_strict = true", test_it=TESTS)
         assert "9 failed, 2 passed, 1 skipped, 1 error" in done.stdout, done
         found = sections(done)
-        for test, where in (
-            ("test_passes", "192.0.2.7:80"),
-            ("test_many[3]", "many3.test:1000"),
-            ("test_with_a_fixture", "teardown.test:443"),
+        for test, where, line in (
+            ("test_passes", "192.0.2.7:80", f", {LINE}"),
+            ("test_many[3]", "many3.test:1000", ""),
+            ("test_with_a_fixture", "teardown.test:443", f", {LINE}"),
         ):
             assert found[test] == [
-                f"tried {where} ({tested.executable.name}): refused (not in allow)"
+                f"tried {where} ({tested.executable.name}{line}): refused (not in allow)"
             ]
         assert "This test passed, but tried to reach out (unshare_strict)" in done.stdout
 

@@ -6,7 +6,8 @@ The story of a run that is to be isolated, and who tells it:
     whole_run         runs pytest again inside the namespaces, or says why not
     isolation         in a run that is isolated: says what holds, and skips what needs the network
     section           tells a test that failed of it
-    tried             which test tried to reach what, by the record of a gate
+    tried, lines      which test tried to reach what, by the record of a gate, and in which line
+    outputs           what a run would write where it would be gone at its end
     one_test          a test with @pytest.mark.unshare: where it begins and ends
     visit             in this process, which enters its namespaces and comes back
     fork, reports     in a child, whose reports and exceptions (raised) come home

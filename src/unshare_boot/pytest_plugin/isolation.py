@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import pytest
 
 from ..inside import active
+from ..namespaces import inode
 from . import section, tried
-from .names import LOOPBACK_MARKER, WAY
+from .names import CLOSED, LOOPBACK_MARKER, WAY
 
 PLUGIN = "unshare_boot_isolation"  # the name that pytest knows this one by
 
@@ -44,12 +46,18 @@ def register(config: pytest.Config, run: Run) -> Isolation:
     isolation = Isolation(config, run, active())
     manager.register(isolation, PLUGIN)
     if isolation.gate:
-        manager.register(tried.Tried(config, isolation.marker), tried.PLUGIN)
+        plugin = tried.Tried(config, isolation.marker, isolation.explain_network)
+        manager.register(plugin, tried.PLUGIN)
     return isolation
 
 
 def has_way_out() -> bool:
-    """Tell whether any address but those of loopback can be reached, by the routing tables."""
+    """Tell whether any address but those of loopback can be reached, by the routing tables.
+
+    They lead to a gate as well; one that is there for its record alone lets nothing pass.
+    """
+    if os.environ.get(CLOSED) == str(inode("net")):
+        return False
     for path, column in (("/proc/self/net/route", 0), ("/proc/self/net/ipv6_route", -1)):
         try:
             with open(path, encoding="ascii") as file:
@@ -83,7 +91,7 @@ class Isolation:
         if self.run.refusal:
             return f"unshare: NOT isolated: {self.run.refusal}"
         where = " (no route out of this run)" if self.closed else ""
-        if self.gate:
+        if self.gate and has_way_out():
             where = " (a gate: what is not in allow is refused, and told with the test)"
         if self.unix_only:
             where = " (sockets=unix: no internet sockets, not even for loopback)"
@@ -133,6 +141,11 @@ class Isolation:
         if lines:
             section.add(report, "\n".join(lines))
 
+    def explain_network(self, report: Any, call: pytest.CallInfo[Any]) -> None:
+        """Behind a gate: tell of a failure for which nothing was tried but loopback, say."""
+        if section.is_of_network(report, call):
+            section.add(report, "\n".join(self._explanation()))
+
     def _explanation(self) -> list[str]:
         if self.unix_only:
             lines = [
@@ -145,9 +158,10 @@ class Isolation:
                 *lines,
                 f"To compare, {self.run.compare}. A test that needs it is marked {marks}.",
             ]
+        but = " but what allow names" if self.gate and has_way_out() else ""
         return [
             f"This ran isolated from the network, by {self.run.source}.",
-            "Nothing outside can be reached from here, nor what listens on loopback outside.",
+            f"Nothing outside can be reached from here{but}, nor what listens on loopback outside.",
             f"To compare, {self.run.compare}. A test that has to reach out is marked "
             f"@pytest.mark.{self.marker}.",
         ]

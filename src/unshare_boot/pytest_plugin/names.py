@@ -6,6 +6,9 @@ SECOND_RUN = "PY_UNSHARE_PYTEST"
 # The same, with why an alternative that was asked for first is not what runs.
 INSTEAD = "PY_UNSHARE_INSTEAD"
 
+# Set for the rest of the run: the inode number of a network namespace whose gate lets nothing pass.
+CLOSED = "PY_UNSHARE_CLOSED"
+
 MARKER = "unshare"
 LOOPBACK_MARKER = "needs_loopback"
 

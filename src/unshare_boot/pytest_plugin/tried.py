@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
@@ -20,6 +20,7 @@ from ..gate.rules import NOT_ALLOWED
 from ..inside import attempts
 from ..namespaces import inode
 from . import section
+from .lines import Lines
 from .names import WAY
 
 PLUGIN = "unshare_boot_tried"  # the name that pytest knows this one by
@@ -27,6 +28,7 @@ ATTRIBUTE = "unshare_boot_tried"  # of a report; pytest-xdist passes it on
 TITLE = "tried to reach out"
 
 Attempt = dict[str, Any]
+Explain = Callable[[Any, "pytest.CallInfo[Any]"], None]
 
 
 def gate_answers() -> bool:
@@ -41,16 +43,19 @@ def gate_answers() -> bool:
 class Tried:
     """The plugin of a run behind a gate: pytest's hooks."""
 
-    def __init__(self, config: pytest.Config, marker: str) -> None:
+    def __init__(self, config: pytest.Config, marker: str, otherwise: Explain) -> None:
         """Begin to listen.
 
         Args:
             config: of the run.
             marker: of the tests that may try to reach out.
+            otherwise: explains a failure for which nothing was tried.
         """
+        self._otherwise = otherwise
         self.strict = bool(config.getini("unshare_strict"))
         self.file = config.getoption("unshare_record")
         self.marker = marker
+        self._lines = Lines(config.rootpath)
         self._network = inode("net")
         self._seen = len(_recorded())
         self._told: list[tuple[str, Attempt]] = []  # of the whole run: test, attempt
@@ -59,11 +64,14 @@ class Tried:
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, Any]:
         """Begin with nothing that was tried before this test, or between two of them."""
         self._take()
+        self._lines.forget()
         item.stash[TRIED] = []
         yield
 
     @pytest.hookimpl(hookwrapper=True)
-    def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, Any]:
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[Any]
+    ) -> Generator[None, Any]:
         """Say with a phase that failed what the test has tried; fail one that may not try."""
         outcome = yield
         report = outcome.get_result()
@@ -79,11 +87,25 @@ class Tried:
         setattr(report, ATTRIBUTE, new)
         if report.failed and item.stash[TRIED]:
             section.add(report, "\n".join(lines(item.stash[TRIED])), TITLE)
+        elif report.failed:
+            self._otherwise(report, call)
         elif self.strict and report.passed and self._may_not(item, new):
             report.outcome = "failed"
             report.longrepr = "\n".join(
                 [f"This test passed, but {TITLE} (unshare_strict):", *lines(new), *self._ways_out()]
             )
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self) -> Generator[None, Any]:
+        """The same for a module that cannot be imported."""
+        self._take()
+        outcome = yield
+        report = outcome.get_result()
+        new = self._take()
+        if new and report.failed:
+            section.add(report, "\n".join(lines(new)), TITLE)
+        elif report.failed and getattr(report, "call", None):
+            self._otherwise(report, report.call)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep what a report brings, also of a worker of pytest-xdist."""
@@ -121,7 +143,7 @@ class Tried:
         new, self._seen = every[self._seen :], len(every)
         own = os.getpid()
         return [
-            each
+            {**each, "line": self._lines.of(each)}
             for each in new
             if each.get("verdict") == "refused" and own in (each["inner_pid"], *each["parents"])
         ]
@@ -155,8 +177,8 @@ def target(attempt: Attempt) -> str:
 def lines(tried: list[Attempt]) -> list[str]:
     """Return a line for each thing that was refused, and who tried it."""
     found = [
-        f"tried {target(each)} ({each['command']}, pid {each['inner_pid']}): "
-        f"refused ({each['reason']})"
+        f"tried {target(each)} ({each['command']}, pid {each['inner_pid']}"
+        f"{', ' if each['line'] else ''}{each['line']}): refused ({each['reason']})"
         for each in without_questions(tried)
     ]
     return list(dict.fromkeys(found))

@@ -20,7 +20,7 @@ from ..inside import active
 from ..namespaces import FRESH_PROC, NAMESPACES, Plan, inode
 from .base_directory import set_apart
 from .isolation import Isolation, Run, has_way_out, register
-from .names import INSTEAD, SECOND_RUN
+from .names import CLOSED, INSTEAD, SECOND_RUN
 from .outputs import lost
 
 ON_ERROR = ("fail", "skip", "warn")
@@ -52,29 +52,41 @@ def isolate(config: pytest.Config, second: bool) -> None:
     plans = read_all(text, source)
     if second:
         _require_holding([plan for _, plan in plans if plan], source)
+        if any(plan and plan.net == "lo" and holds(plan) for _, plan in plans):
+            os.environ[CLOSED] = str(inode("net"))
         config.stash[RUN] = Run(source, instead=os.environ.pop(INSTEAD, ""))
         return
     refused: list[tuple[str, UnshareError]] = []
     for each, plan in plans:
         if plan is None:
             return
-        wanted = with_record(config, plan, each)
-        if is_enough(plan) and wanted == each:
+        wanted = with_record(plan, each)
+        required = is_record_required(config, plan)
+        if is_enough(plan) and (wanted == each or not required):
             return
         caller = called_by()
         if caller == "worker":  # report_isolation has what the main process decided
             return
-        _require_obstacle_free(plan, caller, wanted, source)
+        _require_obstacle_free(plan, caller, each, source)
         gone = lost(config, plan)
         if gone:
             raise pytest.UsageError(f"{source}: {gone}")
-        refusal = try_in_child(read(wanted, source) or plan) or run_again(wanted, refused)
-        refused.append((wanted, refusal))
+        refusal = _go(wanted, source, refused)
+        if wanted != each and not required:
+            refusal = _go(each, source, refused)
+        refused.append((each, refusal))
     error = NoAlternative.of(refused)
     if on_error == "fail":
         reasons = why("|".join(each for each, _ in refused), error)
         raise pytest.UsageError(f"{source}: refused, no test was run\n{reasons}")
     config.stash[RUN] = Run(source, f"{source}: {error}", on_error == "skip")
+
+
+def _go(text: str, source: str, refused: list[tuple[str, UnshareError]]) -> UnshareError:
+    """Run pytest again with a list; return why not."""
+    plan = read(text, source)
+    assert plan is not None
+    return try_in_child(plan) or run_again(text, refused)
 
 
 def asked(config: pytest.Config) -> tuple[str, str]:
@@ -90,16 +102,20 @@ def asked(config: pytest.Config) -> tuple[str, str]:
     return text, source
 
 
-def with_record(config: pytest.Config, plan: Plan, text: str) -> str:
-    """Return the list with the record of a gate, where each test is to be told what it tried.
+def with_record(plan: Plan, text: str) -> str:
+    """Return the list with the record of a gate, so that each test is told what it tried.
 
-    That is where there is a gate, and where an option asks for it in a run without a way out. The
-    record is for `attempts`; nobody reads the file.
+    That is where there is a gate or no way out. The record is for `attempts`; nobody reads a file.
     """
-    asked_for = config.getini("unshare_strict") or config.known_args_namespace.unshare_record
-    if plan.record is None and (plan.net == "gate" or (plan.net == "lo" and asked_for)):
+    if plan.record is None and plan.net in ("gate", "lo"):
         return f"{text},record=/dev/null"
     return text
+
+
+def is_record_required(config: pytest.Config, plan: Plan) -> bool:
+    """Tell whether a run is nothing without the record: else it is left out where it cannot be."""
+    asked_for = config.getini("unshare_strict") or config.known_args_namespace.unshare_record
+    return bool(plan.net == "gate" or asked_for)
 
 
 def read_all(text: str, source: str) -> list[tuple[str, Plan | None]]:
