@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from harness import Python
 from hosts.cures import ways
 
+WRITE = os.environ.get("UNSHARE_BOOT_WRITE_HOSTS") == "1"
 PAGE = Path(__file__).parent.parent / "docs" / "hosts.md"
 
 LISTS = [
@@ -79,11 +81,40 @@ class Table:
             alike: dict[str, list[str]] = {}
             for (of, options), cells in self.rows.items():
                 if of == engine:
-                    outcome = f"{_works(cells)} | {_refused(cells)}"
-                    alike.setdefault(outcome, []).append(f"`{options}`" if options else "none")
+                    alike.setdefault(outcome(cells), []).append(code(options))
             lines += [f"| {'; '.join(several)} | {what} |" for what, several in alike.items()]
             lines.append("")
         return "\n".join(lines)
+
+    def add(self, engine: str, options: Sequence[str], cells: dict[str, Cell]) -> None:
+        """Add a row, and compare it with the page's, unless the page is to be written."""
+        text = " ".join(options)
+        self.rows[engine, text] = cells
+        if not WRITE:
+            assert outcomes()[engine, code(text)] == outcome(cells)
+
+
+def outcomes() -> dict[tuple[str, str], str]:
+    """What the page says: by engine and options, the rest of the row."""
+    found: dict[tuple[str, str], str] = {}
+    engine = ""
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        if line.startswith("## "):
+            engine = line[3:]
+        elif line.startswith("| ") and engine and not line.startswith("| options"):
+            several, _, rest = line[2:-2].partition(" | ")
+            found |= {(engine, options): rest for options in several.split("; ")}
+    return found
+
+
+def outcome(cells: dict[str, Cell]) -> str:
+    """What came of the lists, as the page has it."""
+    return f"{_works(cells)} | {_refused(cells)}"
+
+
+def code(options: str) -> str:
+    """An engine's options, as the page has them."""
+    return f"`{options}`" if options else "none"
 
 
 HEAD = """
