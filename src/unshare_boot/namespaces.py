@@ -152,6 +152,9 @@ def plain_plan(text: str) -> "Plan | None":
     """Return the plan of a list of plain words, as most are; None where it takes ``language``."""
     plan = Plan()
     for item in text.split(","):
+        if item == "sockets=unix" and plan.sockets is None:
+            plan.sockets = "unix"
+            continue
         name, equals, word = item.partition("=")
         row = NAMESPACES.get(name)
         if row is None or getattr(plan, name) is not None:
@@ -159,6 +162,8 @@ def plain_plan(text: str) -> "Plan | None":
         if equals and (not word or word not in row.words):
             return None
         setattr(plan, name, word or row.words[0])
+    if plan.sockets and plan.net in ("gate", *OUTBOUND):
+        return None
     if plan.pid is not None:
         plan.operations, plan.mount = FRESH_PROC, plan.mount or "private"
     return plan

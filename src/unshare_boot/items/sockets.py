@@ -8,13 +8,17 @@ import sys
 from errno import EINVAL, ENETUNREACH, ENOSYS, EPERM
 
 from .. import bpf
-from ..child import prctl
-from ..errors import UnshareError, named
 from ..namespaces import Start, call
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..errors import UnshareError
 
 AF_UNIX, AF_NETLINK = 1, 16
 SYS_SOCKET = 1  # of socketcall(2), include/uapi/linux/net.h
 X32 = 0x40000000  # __X32_SYSCALL_BIT
+
+PR_SET_NO_NEW_PRIVS = 38  # include/uapi/linux/prctl.h
 
 # include/uapi/linux/seccomp.h
 SECCOMP_SET_MODE_FILTER = 1
@@ -68,7 +72,7 @@ FAMILIES: "tuple[dict[int, Calls], ...]" = (
 )
 
 
-def refuse_sockets(start: Start) -> None:
+def refuse_sockets(_: Start) -> None:
     """Install the filter, for every thread there is.
 
     From then on socket(2) of another family is ENETUNREACH, which programs know how to handle;
@@ -82,16 +86,23 @@ def refuse_sockets(start: Start) -> None:
     family = next((each for each in FAMILIES if native in each), None)
     if family is None:
         reason = f"the numbers of its system calls are not known here (AUDIT_ARCH {native:#x})"
-        raise UnshareError(ENOSYS, reason, named("sockets", start.plan.sockets))
+        raise _refused(ENOSYS, reason)
     program, kept = bpf.program(code(family))
-    prctl("PR_SET_NO_NEW_PRIVS", 1)  # or it would take CAP_SYS_ADMIN
+    # Or it would take CAP_SYS_ADMIN.
+    call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, target="PR_SET_NO_NEW_PRIVS")
     flags = SECCOMP_FILTER_FLAG_TSYNC
     number = family[native].seccomp
     other = call("syscall", number, SECCOMP_SET_MODE_FILTER, flags, program, name="seccomp")
     del kept  # not before
     if other:  # the id of a thread
         reason = f"thread {other} has a seccomp filter of its own"
-        raise UnshareError(EPERM, reason, named("sockets", start.plan.sockets), "seccomp", "TSYNC")
+        raise _refused(EPERM, reason, "seccomp", "TSYNC")
+
+
+def _refused(errno: int, reason: str, name: str = "", target: str = "") -> "UnshareError":
+    from ..errors import UnshareError, named
+
+    return UnshareError(errno, reason, named("sockets", "unix"), name, target)
 
 
 def architecture() -> int:
@@ -106,7 +117,7 @@ def architecture() -> int:
     with open("/proc/self/exe", "rb") as file:
         header = file.read(64)
     if header[:4] != b"\x7fELF" or len(header) < 52:
-        raise UnshareError(EINVAL, "it is no ELF file", "", "read", "/proc/self/exe")
+        raise _refused(EINVAL, "it is no ELF file", "read", "/proc/self/exe")
     is_64, order = header[4] == 2, "little" if header[5] == 1 else "big"
     machine = int.from_bytes(header[18:20], order)  # type: ignore[arg-type]
     found = machine | (BITS_64 if is_64 else 0) | (LITTLE_ENDIAN if order == "little" else 0)
