@@ -561,6 +561,27 @@ print(len(os.listdir('/proc/self/fd')), len(os.listdir('/proc/self/task')))
     assert run(one, code, "user,net,record,allow=x.test:1-100") == bare
 
 
+@pytest.mark.parametrize(
+    ("unshare", "says"),
+    [
+        ("user,net", True),
+        ("user,net,allow=localhost:5678", False),
+        ("user,net,allow=localhost:80", True),
+        ("user,uts", False),
+    ],
+)
+def test_a_debugger_that_connects_is_told_why_it_fails(
+    newest: Python, workdir: Path, session: Session, unshare: str, says: bool
+) -> None:
+    (workdir / "debugpy.py").write_text("print('user code')")
+    session.give(workdir)
+    command = ["-m", "debugpy", "--connect", "127.0.0.1:5678", "app.py"]
+    done = newest.run(command, unshare=unshare, cwd=workdir)
+    assert done.ok() == "user code\n"
+    assert ("add allow=localhost:5678" in done.stderr) == says
+    assert says or done.stderr == ""
+
+
 # The command.
 
 

@@ -158,6 +158,10 @@ def _isolate(text: str) -> None:
 
         start_over(text, start, error)
         enter(start)  # the threads have ended by themselves
+    if plan.net is not None and "--connect" in getattr(sys, "argv", ()):
+        from .start.debugger import tell_of_connecting
+
+        tell_of_connecting(plan)
 
 
 def plan_of(text: str) -> "Plan | None":
