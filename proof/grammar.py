@@ -8,6 +8,8 @@ the product asks the C library; so a mistake in one is unlikely to be in the oth
 from __future__ import annotations
 
 import ipaddress
+import os
+import pwd
 import re
 from typing import Any
 
@@ -57,7 +59,7 @@ FORMS: dict[str, tuple[str | None, ...]] = {
     "record": (None, PATH),
     "proc": (None, "fresh|keep"),
     "sys": (None,),
-    "tmpfs": (PATH,),
+    "tmpfs": (rf"{PART}(?::(?=[0-9]*[1-9])[0-9]+[kmgKMG%]?)?",),
     "bind": (f"{PART}:{PART}",),
     "ro": (PATH,),
     "overlay": (PATH,),
@@ -187,7 +189,7 @@ def _read(meaning: Meaning, name: str, value: str | None) -> None:
             raise Wrong(name)
         _more(meaning, "operations", (name,), key=name)
     else:
-        parts = re.findall(PART, value or "") if name == "bind" else [value or ""]
+        parts = re.findall(PART, value or "") if name in ("bind", "tmpfs") else [value or ""]
         _more(meaning, "operations", (name, *map(_plain, parts)))
 
 
@@ -290,7 +292,11 @@ def _more(meaning: Meaning, field: str, value: object, key: object = None) -> No
 
 
 def _plain(path: str) -> str:
-    return re.sub(r"\\(.)", r"\1", path)
+    plain = re.sub(r"\\(.)", r"\1", path)
+    if re.match(r"~(?:/|\Z)", plain):
+        home = os.environ.get("HOME", pwd.getpwuid(os.getuid()).pw_dir)
+        return (home.rstrip("/") + plain[1:]) or "/"
+    return plain
 
 
 def _id(name: str, text: str) -> str:

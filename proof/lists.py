@@ -133,7 +133,10 @@ VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     "record": [st.none(), paths],
     "proc": [st.none(), _words("fresh|keep")],
     "sys": [st.none()],
-    "tmpfs": [paths],
+    "tmpfs": [
+        paths,
+        st.builds("{}:{}".format, paths, st.sampled_from(["1m", "2g", "10%", "4096"])),
+    ],
     "bind": [_bind],
     "ro": [paths],
     "overlay": [paths],

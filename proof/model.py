@@ -474,7 +474,7 @@ def _directory(process: Process, view: View, path: str) -> tuple[str, Place]:
     return real, place
 
 
-def _tmpfs(process: Process, view: View, path: str) -> str:
+def _tmpfs(process: Process, view: View, path: str, _: str = "") -> str:
     real, place = _directory(process, view, path)
     root = Node("", None, place[1].mode, process.uid)
     root.takes = process.meaning.get("user") != "none"  # an id that is not mapped owns no file

@@ -68,6 +68,34 @@ def test_tmpfs_is_as_private_as_what_it_covers(newest: Python, tree: Path, mode:
     assert done.ok() == f"{oct(mode)} {newest.user.uid}\n"
 
 
+@pytest.mark.parametrize("size", ["1m", "1M", "1024k", "1048576"])
+def test_tmpfs_holds_so_much(newest: Python, tree: Path, size: str) -> None:
+    code = """
+import errno
+found = []
+for length in (900_000, 300_000):
+    try:
+        with open(f"small/{length}", "wb") as file: file.write(bytes(length))
+    except OSError as error: found.append(errno.errorcode[error.errno])
+print(found)
+"""
+    (tree / "small").mkdir()
+    assert newest.run(code, unshare=f"user,tmpfs=small:{size}", cwd=tree).ok() == "['ENOSPC']\n"
+
+
+def test_a_path_in_the_caller_s_home(newest: Python, tree: Path) -> None:
+    code = "import os; print(os.listdir('lower'))"
+    home = {"HOME": str(tree)}
+    (tree / "lower").mkdir()
+    (tree / "lower" / "file").touch()
+    for unshare in ("user,tmpfs=~/lower", "user,bind=~/lower/../lower:~/lower,tmpfs=~/lower:1m"):
+        assert newest.run(code, unshare=unshare, cwd=tree, env=home).ok() == "[]\n"
+    (tree / "~").mkdir()
+    (tree / "~x").mkdir()
+    assert newest.run(code, unshare="user,bind=./~:lower", cwd=tree, env=home).ok() == "[]\n"
+    assert newest.run(code, unshare="user,bind=~x:lower", cwd=tree, env=home).ok() == "[]\n"
+
+
 def test_bind_shows_the_one_in_the_other_s_place(either: Python, tree: Path) -> None:
     target = tree.parent / "target"
     target.mkdir()

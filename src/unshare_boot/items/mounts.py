@@ -84,11 +84,12 @@ def _mount_fresh(plan: Plan, kind: str, target: str, namespace: "str | None") ->
     return target
 
 
-def _tmpfs(plan: Plan, directory: str, path: str) -> str:
+def _tmpfs(plan: Plan, directory: str, path: str, size: str = "") -> str:
     target = _directory(plan, directory, path)
     # As private, or as public, as what it covers: /tmp stays everybody's, ~/.ssh one's own.
     mode = os.stat(target).st_mode & 0o7777
-    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, f"mode={mode:o}")
+    options = f"mode={mode:o},size={size}" if size else f"mode={mode:o}"
+    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
     return target
 
 

@@ -315,9 +315,9 @@ ITEMS = {
     ),
     "sys": Item(readers.sys, ("", "mount a fresh /sys"), tries=("net,sys",), anchor="sys"),
     "tmpfs": Item(
-        readers.directory,
-        ("`DIR`", "an empty tmpfs on DIR; may be repeated"),
-        expected="tmpfs=DIR",
+        readers.tmpfs,
+        ("`DIR`, `DIR:SIZE`", "an empty tmpfs on DIR, holding at most SIZE; may be repeated"),
+        expected="tmpfs=DIR or tmpfs=DIR:SIZE, such as 100m, 2g or 10%",
         tries=("tmpfs=DIR",),
         anchor="tmpfsdir",
     ),

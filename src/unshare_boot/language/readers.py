@@ -199,6 +199,17 @@ def directory(draft: Draft, name: str, value: "str | None", expected: str) -> No
     draft.add("operations", (name, path(name, value)))
 
 
+def tmpfs(draft: Draft, name: str, value: "str | None", expected: str) -> None:
+    paths = split(value or "", ":")
+    if not 1 <= len(paths) <= 2 or not all(paths):
+        raise bad(name, value, f"expected {expected}")
+    size = paths[1] if len(paths) == 2 else ""
+    digits = size[:-1] if size[-1:] in (*"kmgKMG%",) else size
+    if size and not (digits.isascii() and digits.isdecimal() and digits.strip("0")):
+        raise bad(name, value, f"{size!r} is no size: expected {expected}")
+    draft.add("operations", (name, path(name, paths[0]), *([size] if size else [])))
+
+
 def bind(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     paths = split(value or "", ":")
     if len(paths) != 2 or not all(paths):
@@ -325,7 +336,20 @@ def path(name: str, value: str) -> str:
             plain += "\\" + following
         else:
             raise bad(name, value, "a backslash stands only before ',' ':' '|' or '\\'")
-    return plain
+    return _in_home(name, value, plain) if plain[:1] == "~" else plain
+
+
+def _in_home(name: str, value: str, plain: str) -> str:
+    """Return a path with the caller's home for its first ``~``, as the shell has it.
+
+    What else begins with one, such as ``~user``, is a name like any other.
+    """
+    if plain != "~" and plain[:2] != "~/":
+        return plain
+    whole = os.path.expanduser(plain)
+    if whole[:1] == "~":
+        raise bad(name, value, "~ is the home directory, and HOME is not set")
+    return whole
 
 
 def split(text: str, separator: str) -> "list[str]":
