@@ -520,6 +520,46 @@ def test_with_all_plugins_as_without_the_marker(
     assert found[0] == found[1] == found[2]
 
 
+def test_items_of_every_kind(versions: Run, workdir: Path) -> None:
+    """Doctests and other plugins' items, with the marker of their module, or a method of theirs."""
+    conftest = """
+import os, pytest
+class Item(pytest.Item):
+    def runtest(self): assert (os.getpid() != PID) == self.inside
+    inside = True
+class File(pytest.File):
+    def collect(self):
+        item = Item.from_parent(self, name="whole")
+        item.add_marker(pytest.mark.unshare("user"))
+        yield item
+PID = os.getpid()
+def pytest_collect_file(file_path, parent):
+    if file_path.suffix == ".check": return File.from_parent(parent, path=file_path)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "patched" in item.name:
+            own = item.runtest
+            item.runtest = lambda: (own(), open("patched", "w").close())
+"""
+    text = """
+import os, pytest
+pytestmark = pytest.mark.unshare("user")
+def function():
+    '''
+    >>> import unshare_boot; unshare_boot.active()
+    ('user',)
+    >>> 1 + 1
+    2
+    '''
+def test_patched(): pass
+def test_again(): assert os.path.exists("patched")
+"""
+    options = ["-v", "--doctest-modules", "-p", "no:faulthandler", *QUIET]
+    (workdir / "it.check").touch()
+    done = versions(*options, "it.check", "test_it.py", conftest=conftest, test_it=text)
+    assert set(told(done).values()) == {"PASSED in a child"} and "4 passed" in done.ok()
+
+
 # pytest-xdist's workers.
 
 PORTS = """

@@ -99,8 +99,8 @@ class Forked:
         finally:
             os.close(reader)
             timers.start()
-        arguments = self._item.funcargs  # type: ignore[attr-defined]
-        for name in self._item.fixturenames:  # type: ignore[attr-defined]
+        arguments = getattr(self._item, "funcargs", {})
+        for name in getattr(self._item, "fixturenames", ()):
             arguments.setdefault(name, OfChild())
         raise Elsewhere
 
@@ -266,7 +266,9 @@ class _Timers:
         self._settings = item.stash.get(TIMER, None)
         if self._settings is not None:
             item.ihook.pytest_timeout_cancel_timer(item=item)
-        self._patience = float(item.config.getini("faulthandler_timeout") or 0)  # seconds
+        self._patience = 0.0  # seconds
+        with contextlib.suppress(ValueError):  # pytest -p no:faulthandler
+            self._patience = float(item.config.getini("faulthandler_timeout") or 0)
         if self._patience > 0:
             faulthandler.cancel_dump_traceback_later()
 

@@ -38,22 +38,23 @@ class Phases:
         self.item = item
         self.way: Forked | Visit | None = None
         self._asked: list[tuple[str, Plan | None]] = []
-        for name in ("setup", "runtest", "teardown"):
+        names = ("setup", "runtest", "teardown")
+        self._own = {name: getattr(item, name) for name in names}
+        self._patched = {name: vars(item)[name] for name in names if name in vars(item)}
+        for name in names:
             setattr(item, name, getattr(self, name))
 
     def restore(self) -> None:
-        """Let the item have its own methods again."""
-        for name in ("setup", "runtest", "teardown"):
+        """Let the item have its own methods again, or those that a plugin has put there."""
+        for name in self._own:
             delattr(self.item, name)
-
-    def _own(self, name: str) -> Any:
-        return getattr(type(self.item), name)(self.item)
+        vars(self.item).update(self._patched)
 
     def setup(self) -> None:
         """Begin the test where its own first fixture is set up, or else behind its setup."""
         self.way, self._asked = None, plans_of_marker(self.item)
         try:
-            self._own("setup")
+            self._own["setup"]()
             self.begin()
         except Elsewhere:
             assert isinstance(self.way, Forked)
@@ -91,12 +92,12 @@ class Phases:
         if self.is_elsewhere():
             self.way.replay("call")  # type: ignore[union-attr]
         else:
-            self._own("runtest")
+            self._own["runtest"]()
 
     def teardown(self) -> None:
         """Come back: pytest calls this after everything else that is torn down of the test."""
         try:
-            self._own("teardown")
+            self._own["teardown"]()
         finally:
             if isinstance(self.way, Visit):
                 self.way.leave()
