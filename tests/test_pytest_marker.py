@@ -522,7 +522,7 @@ def test_with_all_plugins_as_without_the_marker(
     assert found[0] == found[1] == found[2]
 
 
-def test_items_of_every_kind(versions: Run, workdir: Path) -> None:
+def test_items_of_every_kind(versions: Run, workdir: Path, version: str) -> None:
     """Doctests and other plugins' items, with the marker of their module, or a method of theirs."""
     conftest = """
 import os, pytest
@@ -556,10 +556,13 @@ def function():
 def test_patched(): pass
 def test_again(): assert os.path.exists("patched")
 """
-    options = ["-v", "--doctest-modules", "-p", "no:faulthandler", *QUIET]
+    options = ["-v", "-p", "no:faulthandler", *QUIET]
+    with_marks = version[:1] != "7"  # a doctest has those of its module from pytest 8 on
+    options += ["--doctest-modules"] if with_marks else []
     (workdir / "it.check").touch()
     done = versions(*options, "it.check", "test_it.py", conftest=conftest, test_it=text)
-    assert set(told(done).values()) == {"PASSED in a child"} and "4 passed" in done.ok()
+    assert set(told(done).values()) == {"PASSED in a child"}
+    assert f"{3 + with_marks} passed" in done.ok()
 
 
 # pytest-xdist's workers.
