@@ -40,3 +40,15 @@ def test_an_answer_that_the_watcher_cannot_read(trial: Trial, tally: Tally) -> N
     for call in reads[-8:]:
         outcome = trial.outcome(call, "EBADF")
         tally.case(started_unisolated="WRONG" in outcome, what=f"{call} EBADF: {outcome}")
+
+
+TOLD = [start for start in STARTS if start.name in ("pasta", "slirp4netns", "gate")]
+
+
+@pytest.mark.parametrize("start", TOLD, ids=lambda start: start.name)
+def test_a_word_that_cannot_be_written(trial: Trial, tally: Tally) -> None:
+    """EPIPE where the other end is alive: it must not be waited for while it waits itself."""
+    writes = [each for each in trial.calls if each.name in ("write", "sendmsg")]
+    for call in writes:
+        outcome = trial.outcome(call, "EPIPE")
+        tally.case(started_unisolated="WRONG" in outcome, what=f"{call} EPIPE: {outcome}")

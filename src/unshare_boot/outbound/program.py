@@ -70,13 +70,14 @@ class Watcher:
             UnshareError: why there is no network.
         """
         try:
-            os.write(self._go, b"go")
-        except BrokenPipeError:  # it has ended already; its answer may say why
-            pass
-        try:
+            try:
+                os.write(self._go, b"go")
+            except BrokenPipeError:  # it has ended already; its answer may say why
+                pass
+            finally:
+                os.close(self._go)  # nobody waits for a word that could not be written
             return listen(self._answers)
         finally:
-            os.close(self._go)
             os.close(self._answers)
 
 
