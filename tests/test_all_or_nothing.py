@@ -104,18 +104,25 @@ BREAKS: dict[str, str | None] = {
 }
 
 
+@pytest.fixture(scope="module")
+def mended(python: Python, session: Session) -> Python:
+    """An environment for this module, which is whole again after each test."""
+    return session.fresh(session.variant(python), session.make_workdir() / "venv")
+
+
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", BREAKS)
-def test_broken_modules(fresh_python: Python, how: str) -> None:
+def test_broken_modules(mended: Python, how: str) -> None:
     """The modules that every start loads; of the others each in some of these ways."""
     text = BREAKS[how]
     turn = [*BREAKS].index(how)
     wrong = []
-    for number, (name, path) in enumerate(modules(fresh_python).items()):
+    for number, (name, path) in enumerate(modules(mended).items()):
         if name not in HOT and number % len(BREAKS) not in (turn, (turn + 5) % len(BREAKS)):
             continue
         unshare, env = NEEDED.get(name, SHORT)
         with changed(path, None if text is None else text.encode()):
-            done = fresh_python.run(WHERE, unshare=unshare, env=env)
+            done = mended.run(WHERE, unshare=unshare, env=env)
         right = is_refused(done) if name in NEEDED else is_isolated(done)
         if not right:
             wrong.append(f"{name}: {done}")
@@ -149,6 +156,7 @@ def test_modules_cut_short(breakable: Python, name: str) -> None:
     assert_no_start(breakable, name, 30)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ON_THE_WAY)
 def test_other_modules_cut_short(breakable: Python, name: str) -> None:
     assert_no_start(breakable, name, 7)

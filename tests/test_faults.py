@@ -98,6 +98,7 @@ def test_what_is_recorded_is_the_whole_hook(trial: Trial) -> None:
         assert f"/unshare_boot/{module}.py" in read
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("start", BOTH[1:], ids=lambda start: start.name)
 @pytest.mark.parametrize("error", ERRORS)
 def test_what_a_refusal_says(trial: Trial, error: str) -> None:

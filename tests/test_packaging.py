@@ -98,6 +98,7 @@ def test_each_python_ranks_its_wheel_first(session: Session, minor: int) -> None
     assert min(ranks, key=ranks.__getitem__) == expected_kind(minor)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("minor", [9, 14, 15, 17, 18, 30])
 @pytest.mark.parametrize("installer", ["pip", "uv"])
 def test_each_installer_takes_the_right_wheel(

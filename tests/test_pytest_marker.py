@@ -508,7 +508,8 @@ USE_TZ = True
 """
 
 
-@pytest.mark.parametrize("more", [[], ["-n2"]], ids=["alone", "xdist"])
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("more", [["-n2"], []], ids=["xdist", "alone"])
 def test_with_all_plugins_as_without_the_marker(
     newest_pytest: Run, workdir: Path, more: list[str]
 ) -> None:
@@ -584,6 +585,7 @@ def test_no_child_has_what_a_worker_has():
 """
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("run", "workers"), [("", "user,net"), ("user=current,net", "net"), ("user,net", "net,ipc")]
 )

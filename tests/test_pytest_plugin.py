@@ -689,6 +689,7 @@ def test_crash(): os._exit(0)
     assert "2 failed, 1 passed" in done.stdout
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("options", [[], ["-n2"]])
 @pytest.mark.parametrize("taken", [False, True])
 def test_where_temporary_files_lie(

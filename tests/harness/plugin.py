@@ -32,12 +32,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--all-pythons",
         action="store_true",
-        help="test every interpreter that is found, with both wheels where both work; "
-        "without it the oldest and the newest with the wheel that pip installs",
+        help="test every interpreter that is found, with both wheels where both work, and every "
+        "case of each test; without it the oldest and the newest with the wheel that pip "
+        "installs, and of tests marked `sampled(N)` one case in N",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "sampled(N): by default one case in N; see --all-pythons")
     # A shell's background jobs ignore these, and so would all that is started here.
     for number in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(number) is signal.SIG_IGN:
@@ -115,6 +117,22 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         each = variants(found) if every else default(found)
         names = [variant.name for variant in each]
         metafunc.parametrize("python", each, ids=names, indirect=True, scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of the cases of a test that is sampled, leave out those that are not its turn."""
+    if config.getoption("--all-pythons"):
+        return
+    cases: Counter[str] = Counter()
+    left_out = []
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        test = item.nodeid.partition("[")[0]
+        if mark and cases[test] % mark.args[0]:
+            left_out.append(item)
+        cases[test] += 1
+    items[:] = [item for item in items if item not in {*left_out}]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
