@@ -16,13 +16,13 @@ import pexpect
 import pytest
 
 from harness import Finished, Python, Session
-from harness.pytest_runs import Run, run, runner, tested, with_packages
+from harness.pytest_runs import NEWEST, Run, run, runner, tested, with_packages
 
 # Of the oldest Python, but for pytest 9, which has subtests itself.
 WITH_SUBTESTS = {
     "7.0": ["pytest==7.0.*", "pytest-subtests<0.12", "pytest-xdist"],
     "8.4": ["pytest==8.4.*", "pytest-subtests", "pytest-xdist"],
-    "newest": ["pytest>=9", "pytest-xdist"],
+    "newest": [*NEWEST, "pytest-subtests; python_version < '3.10'", "pytest-xdist"],
 }
 
 __all__ = ["run", "tested"]

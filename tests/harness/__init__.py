@@ -1,8 +1,8 @@
 """Start real interpreters that have the built wheel installed, and look at what they did.
 
-A test asks for `python` and is run with the oldest and the newest CPython found, or with every one
-by --all-pythons (3.9, …, 3.15, and 3.15-start, which has the other wheel); or for `newest` or
-`oldest` where one is enough:
+A test asks for `python` and is run with the CPython that runs the suite, or with every one found by
+--all-pythons (3.9, …, 3.15, and 3.15-start, which has the other wheel); or for `newest` or `oldest`
+where one is enough:
 
     def test_user_code_sees_only_loopback(python: Python) -> None:
         done = python.run("import socket; print(socket.if_nameindex())", unshare="user,net")

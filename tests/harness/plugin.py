@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ MOST_REASONS = 4  # in the line that says what was skipped
 # Fixtures whose tests take seconds each: the newest interpreter, with --all-pythons the oldest too.
 COSTLY = {"tested", "doctor"}
 
+NO_CASE = SimpleNamespace(params={})  # what a test without parameters has for pytest's CallSpec2
+
 SESSION = pytest.StashKey[Session]()
 
 
@@ -33,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--all-pythons",
         action="store_true",
         help="test every interpreter that is found, with both wheels where both work, and every "
-        "case of each test; without it the oldest and the newest with the wheel that pip "
+        "case of each test; without it the one that runs the suite, with the wheel that pip "
         "installs, and of tests marked `sampled(N)` one case in N",
     )
 
@@ -120,15 +123,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Of the cases of a test that is sampled, leave out those that are not its turn."""
-    if config.getoption("--all-pythons"):
-        return
+    """Leave out what is the same test once more, and by default what is not sampled."""
+    alone = len(config.stash[SESSION].found) == 1  # the oldest interpreter and the newest one
+    every = config.getoption("--all-pythons")
     cases: Counter[str] = Counter()
     left_out = []
     for item in items:
+        if alone and "oldest" in getattr(item, "callspec", NO_CASE).params.values():
+            left_out.append(item)
+            continue
         mark = item.get_closest_marker("sampled")
         test = item.nodeid.partition("[")[0]
-        if mark and cases[test] % mark.args[0]:
+        if mark and not every and cases[test] % mark.args[0]:
             left_out.append(item)
         cases[test] += 1
     items[:] = [item for item in items if item not in {*left_out}]

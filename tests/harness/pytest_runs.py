@@ -17,6 +17,9 @@ from harness.session import Session, default
 # pytest-forked cannot serialise the reports of pytest 9.
 NEEDS = ["pytest<9", "pytest-cov", "pytest-forked", "pytest-timeout", "pytest-xdist"]
 
+# Python 3.9 has none that knows subtests.
+NEWEST = ["pytest>=9; python_version >= '3.10'", "pytest>=8.4; python_version < '3.10'"]
+
 Run = Callable[..., Finished]
 
 

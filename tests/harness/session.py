@@ -94,14 +94,16 @@ class Session:
         """Find the interpreters and make the directory.
 
         Args:
-            every: test all that are found or named, not only the oldest and the newest.
+            every: test all that are found, not only the one that runs the suite.
 
         Raises:
             Unusable: an environment variable asks for what is not available here.
         """
         found = available = tuple(interpreters.find())
         if not every and not os.environ.get(interpreters.NAMED):
-            found = tuple(dict.fromkeys((available[0], available[-1])))
+            own = sys.version_info[:2]
+            ours = [each for each in available if each.version[:2] == own]
+            found = tuple(ours[:1] or available[-1:])
         uid, gid = os.getuid(), os.getgid()
         if uid == 0:
             uid = gid = int(os.environ.get("UNSHARE_BOOT_TEST_UID", "54321"))
