@@ -478,10 +478,9 @@ def test_init_does_not_miss_that_the_supervisor_is_dead(newest: Python, workdir:
         until(lambda: not members(inode), "something survives the supervisor")
 
 
-def test_a_thousand_orphans_are_reaped(oldest: Python, newest: Python) -> None:
-    code = """
+ORPHANS = """
 import os, time
-for _ in range(1000):
+for _ in range(NUMBER):
     if os.fork() == 0:
         if os.fork() == 0:
             os._exit(0)
@@ -494,8 +493,19 @@ while others() and time.monotonic() < deadline:
     time.sleep(0.01)
 print(others())
 """
+
+
+def test_a_thousand_orphans_are_reaped(oldest: Python, newest: Python) -> None:
     for python in (oldest, newest):
-        assert python.run(code, unshare="user,pid").ok() == "[]\n"
+        assert python.run(ORPHANS.replace("NUMBER", "1000"), unshare="user,pid").ok() == "[]\n"
+
+
+def test_orphans_that_end_before_init_runs(newest: Python, user: User) -> None:
+    """As on a busy machine; what init calls first, and the program only in the end, waits."""
+    late = ["inject=rt_sigaction:delay_enter=700000:when=1", "-e", "trace=rt_sigaction"]
+    command = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", *late]
+    command += newest.command(ORPHANS.replace("NUMBER", "9"))
+    assert user.run(command, env={"PY_UNSHARE": "user,pid"}).ok() == "[]\n"
 
 
 # What other programs see

@@ -125,14 +125,15 @@ def start_init() -> Init:
 def be_init(questions: int, answers: int) -> "NoReturn":
     """Be PID 1: reap orphans, end with the supervisor, and note which signals the group gets.
 
-    The kernel reaps by itself for a parent that ignores SIGCHLD (wait(2), NOTES). In a namespace
-    that was joined this is no PID 1, and only a witness.
+    The kernel reaps by itself for a parent that ignores SIGCHLD (wait(2), NOTES), but not who has
+    ended before. In a namespace that was joined this is no PID 1, and only a witness.
 
     Args:
         questions: where the supervisor writes the number of a signal, to ask about it.
         answers: where to write how often it has come since the last such question.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    _reap_the_early()
     prctl("PR_SET_NAME", b"unshare-init")
     keep_only(questions, answers)
     os.chdir("/")
@@ -159,6 +160,15 @@ def be_init(questions: int, answers: int) -> "NoReturn":
         since = monotonic() - VALID
         recent = [when for when in times.pop(asked, ()) if when > since]
         os.write(answers, bytes((len(recent),)))
+
+
+def _reap_the_early() -> None:
+    """Reap those that became orphans, and ended, before this process first ran."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:  # there is nobody
+        pass
 
 
 WHOLE = True
