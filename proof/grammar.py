@@ -19,8 +19,9 @@ MAX_ID = 4294967294
 MAX_SECONDS = 4611686018
 UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 NAMESPACES = ("user", "net", "mount", "uts", "ipc", "cgroup", "time", "pid")
-OPERATIONS = {"proc", "sys", "tmpfs", "bind", "ro", "overlay"}
-REPEATED = {"map-users", "map-groups", "publish", "addr", "allow", "tmpfs", "bind", "ro", "overlay"}
+DIRECTORIES = {"tmpfs", "bind", "ro", "rw", "hide", "overlay"}
+OPERATIONS = {"proc", "sys"} | DIRECTORIES
+REPEATED = {"map-users", "map-groups", "publish", "addr", "allow"} | DIRECTORIES
 
 # Any character but those that have a meaning and those that are no bytes, or one of the first with
 # a backslash before it.
@@ -62,6 +63,8 @@ FORMS: dict[str, tuple[str | None, ...]] = {
     "tmpfs": (rf"{PART}(?::(?=[0-9]*[1-9])[0-9]+[kmgKMG%]?)?",),
     "bind": (f"{PART}:{PART}",),
     "ro": (PATH,),
+    "rw": (PATH,),
+    "hide": (PATH,),
     "overlay": (PATH,),
     "caps": ("keep|none",),
     "sockets": ("unix",),
@@ -263,6 +266,9 @@ def _together(meaning: Meaning) -> None:
     if clocks and "time" in joined:
         wrong.append("time")
     operations = meaning.get("operations", ())
+    names = {name for name, *_ in operations}
+    if "rw" in names and not names & {"ro", "hide", "tmpfs"}:
+        wrong.append("rw")
     if operations and "mount" in joined:
         wrong.append(operations[0][0])
     if wrong:

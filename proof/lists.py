@@ -139,6 +139,8 @@ VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     ],
     "bind": [_bind],
     "ro": [paths],
+    "rw": [paths],
+    "hide": [paths],
     "overlay": [paths],
     "caps": [_words("keep|none")],
     "sockets": [st.just("unix")],
@@ -196,6 +198,8 @@ def right_items(draw: Callable[..., Any]) -> list[str]:
         wanted.discard("sockets")
     if wanted & {"allow", "record", "addr", "publish"} and "offline" in wanted:
         wanted.discard("offline")
+    if "rw" in wanted and not wanted & {"ro", "hide", "tmpfs"}:
+        wanted.add("ro")
     found: list[str] = []
     needed: dict[str, list[str]] = {}
     for name in ("map-users", "map-groups", "setgroups", "addr", "allow", "record", "publish"):
@@ -246,7 +250,7 @@ SAMPLES = [
     "time=-1.5d,user=current",
     "monotonic=+7w,boottime=0.000000001",
     "net=pasta,publish=0.0.0.0:53:53/udp,publish=[::1]:8:9,addr=fd00::1/64,addr=10.0.0.1/8",
-    "tmpfs=/a\\,b,bind=/a\\:b:c\\\\,ro=.,overlay=/=,sys,proc",
+    "tmpfs=/a\\,b,bind=/a\\:b:c\\\\,ro=.,rw=a,hide=b,overlay=/=,sys,proc",
     "net=/run/netns/a,user=/proc/1/ns/user,caps=none,sockets=unix",
     "offline,allow=*.Example.org.:80-90/udp,allow=[2001:db8::]/32:1,allow=10.0.0.0/8:2,record=/a\\,b",
     "off",

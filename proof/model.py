@@ -210,6 +210,15 @@ def predict(world: World, meaning: Meaning, cwd: str) -> Seen:
         Refused: it should not start.
     """
     process = Process(world, meaning, cwd)
+    try:
+        _start(process)
+    except Refused as error:  # what covers the working directory is found before all else
+        raise Refused(*error.names, *(_covering(process) if error.names else ())) from None
+    return _outcome(process)
+
+
+def _start(process: Process) -> None:
+    meaning = process.meaning
     _join(process)
     _user(process)
     for name in NAMESPACES[1:]:
@@ -228,7 +237,19 @@ def predict(world: World, meaning: Meaning, cwd: str) -> Seen:
     _operations(process)
     if meaning.get("caps") == "none" and not process.privileged:
         raise Refused("caps")
-    return _outcome(process)
+
+
+def _covering(process: Process) -> list[str]:
+    """The items that cover the working directory, where the list begins."""
+    found = []
+    view = _stage_view(process)
+    for name, *paths in process.meaning.get("operations", ()):
+        if name in ("tmpfs", "hide", "bind"):
+            path = paths[name == "bind"]
+            real = view.real(posixpath.join(process.cwd, path), process.world.stage.user.uid)
+            if f"{process.cwd}/".startswith(f"{real}/"):
+                found.append(name)
+    return found
 
 
 def _join(process: Process) -> None:
@@ -419,7 +440,7 @@ def _stage_view(process: Process) -> View:
 
 def _operations(process: Process) -> None:
     view, meaning = process.view, process.meaning
-    covers = ""
+    covers = hidden = ""
     for operation in meaning.get("operations", ()):
         assert view
         try:
@@ -428,6 +449,12 @@ def _operations(process: Process) -> None:
             raise Refused(operation[0]) from None
         if covered and f"{process.cwd}/".startswith(f"{covered}/"):
             covers = operation[0]
+            if covers == "hide" and covered == process.cwd:
+                hidden = covers
+            elif covers == "bind":
+                hidden = ""
+    if hidden:  # nobody can be there, not even who may go there
+        raise Refused(hidden)
     if covers:
         assert view
         try:
@@ -477,9 +504,77 @@ def _directory(process: Process, view: View, path: str) -> tuple[str, Place]:
 def _tmpfs(process: Process, view: View, path: str, _: str = "") -> str:
     real, place = _directory(process, view, path)
     root = Node("", None, place[1].mode, process.uid)
+    root.directory, root.open = True, place[1].open
     root.takes = process.meaning.get("user") != "none"  # an id that is not mapped owns no file
-    view.attach([Mount(root, "tmpfs")], place)
+    kept = _kept(process, view, real, "rw")
+    if kept and not root.takes:
+        raise Absent
+    _cover(process, view, real, Mount(root, "tmpfs"), kept)
     return real
+
+
+def _kept(process: Process, view: View, top: str, *names: str, covers: bool = False) -> list[str]:
+    """What is to stay below a path: in the real tree, what `names` of the list lead to."""
+    found = set()
+    for name, *paths in process.meaning["operations"]:
+        if name in names:
+            try:
+                real = view.real(posixpath.join(process.cwd, paths[0]), process.who)
+                _place(process, view, real)
+            except Absent:
+                continue
+            if real == top and covers:
+                raise Refused(name)
+            if real != top and f"{real}/".startswith(f"{top.rstrip('/')}/"):
+                found.add(real)
+    return [each for each in found if not any(each.startswith(f"{other}/") for other in found)]
+
+
+def _cover(
+    process: Process, view: View, top: str, mount: Mount, kept: list[str], mode: int | None = None
+) -> None:
+    """Mount something on a directory, with what stays there; `mode` is that of those between."""
+    sources = {each: view.copy(view.find(each, process.who)) for each in kept}
+    between: dict[str, Node] = {}
+    for each in kept:
+        while (each := posixpath.dirname(each)) != top:
+            covered = view.find(each, process.who)[1]
+            node = Node("", None, covered.mode if mode is None else mode, process.uid)
+            node.directory = True
+            node.open = covered.open if mode is None else mount.root.open
+            between[each] = node
+    view.attach([mount], view.find(top, process.who))
+    nodes = {top: mount.root}
+    for each in sorted({*between, *kept}):
+        parent, name = posixpath.split(each)
+        node = nodes[each] = between.get(each) or Node("", None, 0o755, process.uid)
+        node.name, node.parent = name, nodes[parent]
+        nodes[parent].children[name] = node
+    for each, tree in sources.items():
+        view.attach(tree, view.top_of((mount, nodes[each])))
+
+
+def _hide(process: Process, view: View, path: str) -> str:
+    real, place = _target(process, view, path)
+    kept = _kept(process, view, real, "rw", "ro", covers=True)
+    directory = place[1].is_directory()
+    if process.meaning.get("user") == "none" and (kept or not directory):
+        raise Absent
+    root = Node("", None, 0o111 if kept else 0, process.uid)
+    root.directory = directory
+    # The program has every right to what an id of its own owns, unless it gives that up.
+    root.open = process.meaning.get("user") != "none" and process.meaning.get("caps") != "none"
+    hiding = Mount(root, "tmpfs")
+    hiding.read_only = True
+    _cover(process, view, real, hiding, kept, 0o111)
+    return real
+
+
+def _rw(process: Process, view: View, path: str) -> str:
+    place = _place(process, view, path)
+    if not place[1].is_directory() or place[0].read_only:
+        raise Absent
+    return ""
 
 
 def _bind(process: Process, view: View, source: str, path: str) -> str:
@@ -492,16 +587,24 @@ def _bind(process: Process, view: View, source: str, path: str) -> str:
 
 
 def _ro(process: Process, view: View, path: str) -> str:
-    if view.real(posixpath.join(process.cwd, path), process.who) == "/":
-        for each in view.mounts:
-            each.read_only = True
-        return ""
-    real, place = _target(process, view, path)
-    tree = view.copy(place)
-    view.attach(tree, place)
-    for each in view.below(tree[0]):
-        each.read_only = True
-    return real
+    real = view.real(posixpath.join(process.cwd, path), process.who)
+    if real != "/":
+        _place(process, view, path)
+    kept = _kept(process, view, real, "rw", covers=True)
+    for each in kept:
+        _target(process, view, each)
+    every = view.mounts
+    if real != "/":
+        real, place = _target(process, view, path)
+        tree = view.copy(place)
+        view.attach(tree, place)
+        every = view.below(tree[0])
+    copies = {each: view.copy(view.find(each, process.who)) for each in kept}
+    for mount in every:
+        mount.read_only = True
+    for each, copied in copies.items():
+        view.attach(copied, view.find(each, process.who))
+    return "" if real == "/" else real
 
 
 def _overlay(process: Process, view: View, path: str) -> str:
@@ -522,6 +625,8 @@ OPERATIONS: dict[str, Any] = {
     "tmpfs": _tmpfs,
     "bind": _bind,
     "ro": _ro,
+    "rw": _rw,
+    "hide": _hide,
     "overlay": _overlay,
 }
 

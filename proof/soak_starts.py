@@ -21,6 +21,7 @@ from typing import Any
 
 from harness.require import SEARCH_PATH
 from proof import ground
+from proof.grammar import DIRECTORIES, OPERATIONS
 from proof.ground import HOME, KINDS, RUNTIME, WORK, Census, MemoryGroup
 
 HANGS = 120.0  # seconds
@@ -80,7 +81,7 @@ ITEMS = (
     "caps=none",
 )
 # Of these only one can be had.
-APART = ({"time", "monotonic", "boottime"}, {"tmpfs", "bind", "ro", "overlay"})
+APART = ({"time", "monotonic", "boottime"}, DIRECTORIES)
 # What takes root, with no user namespace or with another map.
 ROOT = (
     "net",
@@ -197,7 +198,7 @@ def kinds(listing: str) -> set[str]:
     names = {item.partition("=")[0] for item in items}
     found = {FILES.get(name, name) for name in names} & set(KINDS)
     brings_proc = "pid" in names and "proc=keep" not in listing
-    if brings_proc or {"tmpfs", "bind", "ro", "overlay", "proc", "sys"} & names:
+    if brings_proc or OPERATIONS & names:
         found.add("mnt")
     if {"monotonic", "boottime"} & names:
         found.add("time")

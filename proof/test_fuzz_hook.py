@@ -24,7 +24,7 @@ from harness.session import default, variants
 from proof import stage as seen_of
 from proof.chance import examples
 from proof.conftest import Tally, Watch
-from proof.grammar import NAMESPACES, understand
+from proof.grammar import DIRECTORIES, NAMESPACES, understand
 from proof.lists import escaped
 from proof.model import Held, Refused, Seen, World, look, predict
 from proof.stage import ODD, stage_of
@@ -203,7 +203,7 @@ class Draw:
         public = not user and names.get("mount") in ("mount=shared", "mount=unchanged")
         if not joining and self.sometimes(10 if public else 60):
             for _ in range(self.draw(st.sampled_from([1, 1, 2, 2, 3, 4]))):
-                kind = self.draw(st.sampled_from(["tmpfs", "bind", "ro", "overlay"]))
+                kind = self.draw(st.sampled_from(sorted(DIRECTORIES)))
                 if kind == "overlay" and user and self.world.as_root and "=/" in user:
                     continue  # whose files are not its own then
                 if kind == "overlay" and user == "user=none" and not self.doubtful:
@@ -212,8 +212,11 @@ class Draw:
                 if kind == "overlay" and paths == ["."] and not self.doubtful:
                     continue  # there is a mount below
                 found.append(f"{kind}={':'.join(paths)}")
-            if self.sometimes(3):
-                found.insert(self.draw(st.integers(0, len(found))), "ro=/")
+            needy = any(each[:3] == "rw=" for each in found)
+            alone = not {each.partition("=")[0] for each in found} & {"ro", "hide", "tmpfs"}
+            if self.sometimes(3) or (needy and alone):
+                top = self.draw(st.sampled_from(["/", f"{self.world.stage.tree}"]))
+                found.insert(self.draw(st.integers(0, len(found))), f"ro={top}")
         fresh = {"proc": "pid", "sys": "net"}
         for name, shown in fresh.items():
             if not joining and self.sometimes(15) and (shown in names or self.doubtful or not user):

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from harness.lists import same, unparse
 from proof.chance import examples
 from proof.conftest import Tally
-from proof.grammar import FORMS, NAMESPACES, items
+from proof.grammar import DIRECTORIES, FORMS, NAMESPACES, OPERATIONS, items
 from proof.judge import check_refusal, judge
 from proof.lists import (
     ITEMS,
@@ -74,14 +74,14 @@ def test_every_form_of_every_item(
             assert (plan is None) == (name in needs)
             tally.case()
 
-        if name == "publish":
-            form = form.map("{},net=pasta".format)
+        if name in ("publish", "rw"):
+            form = form.map(f"{{}},{'net=pasta' if name == 'publish' else 'ro=/'}".format)
         examples(check, form, size(full, 40, 3_000), pytestconfig, explain=False)
 
 
 def test_the_order_does_not_matter(pytestconfig: pytest.Config, full: bool, tally: Tally) -> None:
     """But among mounts, and among ranges and addresses, whose order is kept."""
-    kept = [{"proc", "sys", "tmpfs", "bind", "ro", "overlay"}, {"allow"}]
+    kept = [OPERATIONS, {"allow"}]
     kept += [{"map-users"}, {"map-groups"}, {"publish"}, {"addr"}]
     shuffles = random.Random(8)
 
@@ -101,7 +101,7 @@ def test_the_order_does_not_matter(pytestconfig: pytest.Config, full: bool, tall
 
 
 def test_the_order_of_mounts_matters(pytestconfig: pytest.Config, full: bool, tally: Tally) -> None:
-    mounts = st.one_of([ITEMS[name] for name in ("tmpfs", "bind", "ro", "overlay")])
+    mounts = st.one_of([ITEMS[name] for name in sorted(DIRECTORIES - {"rw"})])
 
     def check(parts: list[str]) -> None:
         plan = parse(",".join(parts))

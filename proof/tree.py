@@ -26,6 +26,9 @@ class Node:
         self.name = name
         self.parent = parent
         self.mode = mode  # of a directory; 0 for anything else
+        self.directory = mode != 0
+        # Whether its owner may do everything in it by a capability; None where the mode lets it.
+        self.open: bool | None = None
         self.owner = owner
         self.content = content
         self.target = ""  # of a symbolic link
@@ -35,7 +38,7 @@ class Node:
         self.depth = 0  # of file systems over one another
 
     def is_directory(self) -> bool:
-        return self.mode != 0
+        return self.directory
 
     def names(self) -> set[str]:
         """What is in a directory."""
@@ -46,7 +49,10 @@ class Node:
 
     def allows(self, who: int, bits: int) -> bool:
         """Whether it is a directory that a user may look into (1), write to (2), or both."""
-        mode = self.mode >> (6 if who == self.owner else 0)
+        mode = 0o777 if self.open else self.mode
+        if who == -1 and self.open is False:
+            who = self.owner
+        mode >>= 6 if who == self.owner else 0
         return self.is_directory() and (who == -1 or mode & bits == bits)
 
     def below(self, other: Node) -> bool:
@@ -64,6 +70,7 @@ class Merged(Node):
         super().__init__(lower.name, parent, lower.mode, lower.owner, lower.content)
         self.lower = lower
         self.target = lower.target
+        self.directory, self.open = lower.directory, lower.open
         self.depth = lower.depth + 1
 
     def names(self) -> set[str]:

@@ -77,7 +77,7 @@ def test_why_an_item_is_not_to_be_had(doctor: Python) -> None:
 def test_where_no_directory_is_writable(doctor: Python) -> None:
     """As in ``docker run --read-only``: the rows that need one say so, the others are tried."""
     table = items(doctor.run([*DOCTOR, "--json"], unshare="user,pid,ro=/,proc"))
-    for item in ("tmpfs", "bind", "ro", "overlay"):
+    for item in ("tmpfs", "bind", "ro", "rw", "hide", "overlay"):
         assert not table[item]["works"]
         assert table[item]["why"].startswith("there is no directory to try it with: ")
     assert table["ipc"]["works"]

@@ -455,7 +455,7 @@ def valid_lists(draw: Callable[..., Any]) -> str:
     if draw(maybe):
         items.append(draw(words("mount")))
     if draw(maybe):
-        names = st.sampled_from(["tmpfs", "ro", "overlay"])
+        names = st.sampled_from(["tmpfs", "ro", "hide", "overlay"])
         one = st.builds("{}={}".format, names, paths)
         both = st.builds("bind={}:{}".format, paths, paths)
         operations = draw(st.lists(st.one_of(one, both), max_size=4))

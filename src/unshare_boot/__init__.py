@@ -350,6 +350,10 @@ def _mounts_step(plan: "Plan") -> "tuple[str, Step]":
         return "proc", mount_proc
     from .items.mounts import run_operations
 
+    if any(operation[0] in ("tmpfs", "hide", "bind") for operation in plan.operations):
+        from .items.needed import require_in_sight
+
+        require_in_sight(plan)
     return "mount", run_operations
 
 

@@ -22,6 +22,7 @@ from .errors import REFUSED, UnshareError
 from .inside import active, original_gid, original_uid
 from .items.id_ranges import FIRST_SUBORDINATE
 from .language import ITEMS, alternatives
+from .language.readers import escaped
 from .namespaces import OFF, OUTBOUND
 from .procfiles import granted_ids
 from .refusal.machine import Machine
@@ -252,13 +253,7 @@ def _scratch() -> Iterator[Place]:
         except OSError as error:
             why = f"there is no directory to try it with: {error.strerror}"
         cure = "set TMPDIR to a directory that this user may write"
-        yield Place("DIR", _escape(path), why, cure)
-
-
-def _escape(path: str) -> str:
-    for character in "\\,:":
-        path = path.replace(character, "\\" + character)
-    return path
+        yield Place("DIR", escaped(path), why, cure)
 
 
 @contextmanager

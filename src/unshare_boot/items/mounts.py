@@ -1,6 +1,6 @@
-"""The mounts of a list: proc, sys, tmpfs, bind, ro and overlay, in the order written.
+"""The mounts of a list: proc, sys, tmpfs, bind, ro, rw, hide and overlay, in the order written.
 
-Each is one mount(2) in the mount namespace just entered, where nobody outside sees it. Paths may
+They are made in the mount namespace just entered, where nobody outside sees them. Paths may
 have any byte in them: none is ever put into a file system's options, whose separators would want
 escaping.
 """
@@ -21,6 +21,9 @@ from ..namespaces import (
     Start,
     mount,
 )
+
+ST_RDONLY = 1  # statvfs(3)
+NO_ID = "with user=none there is no id yet that could own a file"
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +50,7 @@ def run_operations(start: Start) -> None:
             covered = OPERATIONS[name](start.plan, directory, *paths)
         except OSError as error:
             raise failed(item, error) from error
-        if covered and (directory == covered or directory.startswith(covered + "/")):
+        if covered and is_below(f"{directory}/", covered):
             covers = item
     if covers:
         try:
@@ -85,16 +88,15 @@ def _mount_fresh(plan: Plan, kind: str, target: str, namespace: "str | None") ->
 
 
 def _tmpfs(plan: Plan, directory: str, path: str, size: str = "") -> str:
+    from .covers import empty
+
     target = _directory(plan, directory, path)
-    # As private, or as public, as what it covers: /tmp stays everybody's, ~/.ssh one's own.
-    mode = os.stat(target).st_mode & 0o7777
-    options = f"mode={mode:o},size={size}" if size else f"mode={mode:o}"
-    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options)
+    empty(target, kept_below(plan, directory, target), size)
     return target
 
 
 def _bind(plan: Plan, directory: str, source: str, path: str) -> str:
-    origin, target = _existing(directory, source), _covered(plan, directory, path)
+    origin, target = existing(directory, source), _covered(plan, directory, path)
     if S_ISDIR(os.stat(origin).st_mode) != S_ISDIR(os.stat(target).st_mode):
         raise UnshareError(EINVAL, f"of {source!r} and {path!r} only one is a directory")
     mount(origin, target, None, MS_BIND | MS_REC)
@@ -104,13 +106,38 @@ def _bind(plan: Plan, directory: str, source: str, path: str) -> str:
 def _ro(plan: Plan, directory: str, path: str) -> str:
     from .read_only import make_read_only
 
-    target = _existing(directory, path)
+    target = existing(directory, path)
+    kept = kept_below(plan, directory, target, covers=named("ro", path))
+    if kept:
+        _covered(plan, directory, kept[0])
     if target == "/":  # the root of a mount anyhow, and nothing can be put over it
-        make_read_only(target)
-        return ""
+        make_read_only(target, kept)
+        return next((each for each in kept if is_below(f"{directory}/", each)), "")
     target = _covered(plan, directory, path)
     mount(target, target, None, MS_BIND | MS_REC)
-    make_read_only(target)
+    make_read_only(target, kept)
+    return target
+
+
+def _rw(plan: Plan, directory: str, path: str) -> str:
+    """It is the others that spare it; here is only seen to it that there is something to spare."""
+    target = existing(directory, path)
+    if not S_ISDIR(os.stat(target).st_mode):
+        raise UnshareError(EINVAL, f"{path!r} is no directory")
+    if os.statvfs(target).f_flag & ST_RDONLY:
+        reason = f"{path!r} is read-only already, and rw makes nothing writable that was not"
+        raise UnshareError(EINVAL, reason)
+    return ""
+
+
+def _hide(plan: Plan, directory: str, path: str) -> str:
+    from .covers import hide
+
+    target = _covered(plan, directory, path)
+    kept = kept_below(plan, directory, target, names=("rw", "ro"), covers=named("hide", path))
+    if plan.user == "none" and (kept or not S_ISDIR(os.stat(target).st_mode)):
+        raise UnshareError(EINVAL, NO_ID)
+    hide(target, kept)
     return target
 
 
@@ -119,7 +146,7 @@ def _overlay(plan: Plan, directory: str, path: str) -> str:
 
     target = _directory(plan, directory, path)
     if plan.user == "none":
-        raise UnshareError(EINVAL, "with user=none there is no id yet that could own a change")
+        raise UnshareError(EINVAL, NO_ID)
     mount_overlay(target)
     return target
 
@@ -130,11 +157,51 @@ OPERATIONS: "dict[str, Callable[..., str]]" = {
     "tmpfs": _tmpfs,
     "bind": _bind,
     "ro": _ro,
+    "rw": _rw,
+    "hide": _hide,
     "overlay": _overlay,
 }
 
 
-def _existing(directory: str, path: str) -> str:
+def kept_below(
+    plan: Plan, directory: str, target: str, names: "tuple[str, ...]" = ("rw",), covers: str = ""
+) -> "list[str]":
+    """Return what is to stay as it is below a path that an item covers.
+
+    Args:
+        plan: of which these items say so, wherever in the list they are.
+        directory: that relative paths are taken from.
+        target: the path that is covered.
+        names: of the items that say so.
+        covers: the name of the item that covers it, where that leaves nothing as it is.
+
+    Returns:
+        Paths without symbolic links, sorted, none below another. What is not there yet is left
+        out: it is missed when it is its item's turn.
+
+    Raises:
+        UnshareError: ``target`` itself is to stay as it is (EINVAL).
+    """
+    found: set[str] = set()
+    for name, *paths in plan.operations:
+        if name in names:
+            try:
+                real = existing(directory, paths[0])
+            except UnshareError:
+                continue
+            if real == target and covers:
+                raise UnshareError(EINVAL, f"contradicts {covers}", named(name, paths[0]))
+            if is_below(real, target):
+                found.add(real)
+    return [each for each in sorted(found) if not any(is_below(each, other) for other in found)]
+
+
+def is_below(path: str, top: str) -> bool:
+    """Tell whether one path without symbolic links lies below another."""
+    return path != top and path.startswith(f"{top.rstrip('/')}/")
+
+
+def existing(directory: str, path: str) -> str:
     """Return the path without symbolic links.
 
     Raises:
@@ -152,7 +219,7 @@ def _existing(directory: str, path: str) -> str:
 
 def _covered(plan: Plan, directory: str, path: str) -> str:
     """Return the path of what is to be covered."""
-    target = _existing(directory, path)
+    target = existing(directory, path)
     if target == "/":
         raise UnshareError(EINVAL, "the root directory cannot be covered: name those below it")
     if plan.mount in ("shared", "unchanged") and (plan.user is None or plan.user[:1] == "/"):

@@ -10,18 +10,16 @@ from errno import EINVAL, EPERM
 from ..errors import UnshareError
 from ..namespaces import MS_NODEV, MS_NOEXEC, MS_NOSUID, O_PATH, call, mount
 from ..procfiles import mounts_below, status_field
+from .trees import attach
 
 MNT_DETACH = 0x2  # include/linux/fs.h
-SYS_MOVE_MOUNT = 429  # the same on every architecture that Python runs on
-SYS_FSOPEN = 430
+SYS_FSOPEN = 430  # the same on every architecture that Python runs on
 SYS_FSCONFIG = 431
 SYS_FSMOUNT = 432
-AT_FDCWD = -100
 CLOEXEC = 1  # FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
 FSCONFIG_SET_FLAG = 0
 FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
-MOVE_MOUNT_F_EMPTY_PATH = 0x4
 INHERITED = MS_NOSUID | MS_NODEV | MS_NOEXEC  # MOUNT_ATTR_ and ST_ have the same values
 
 FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
@@ -49,17 +47,7 @@ def mount_overlay(target: str) -> None:
             )
             raise UnshareError(EINVAL, reason)
         descriptors.append(_over_tmpfs(target, lower, inherited))
-        call(
-            "syscall",
-            SYS_MOVE_MOUNT,
-            descriptors[-1],
-            b"",
-            AT_FDCWD,
-            os.fsencode(target),
-            MOVE_MOUNT_F_EMPTY_PATH,
-            name="move_mount",
-            target=target,
-        )
+        attach(descriptors[-1], target)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)

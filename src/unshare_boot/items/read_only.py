@@ -2,15 +2,17 @@
 
 import os
 import sys
-from errno import ENOSYS, EPERM
 
 from ..errors import UnshareError
-from ..namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, O_PATH, call, mount
+from ..namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, O_PATH, call, mount
 from ..procfiles import Mount, mounts_below, status_field
+from .trees import AT_FDCWD, AT_RECURSIVE, attach, copy_tree, unavailable
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SYS_MOUNT_SETATTR = 442  # the same on every architecture that Python runs on
-AT_FDCWD = -100
-AT_RECURSIVE = 0x8000
 MOUNT_ATTR_RDONLY = 0x1
 MS_RDONLY = 0x1  # include/uapi/linux/mount.h
 MS_REMOUNT = 0x20
@@ -28,15 +30,39 @@ LOCKED = {
 }
 
 
-def make_read_only(path: str) -> None:
+def make_read_only(path: str, spared: "Sequence[str]" = ()) -> None:
     """Make the mount at ``path`` and all mounts below it read-only, by mount_setattr(2).
 
     Before Linux 5.12 there is no such call, and old seccomp profiles refuse it: then each mount
     that proc_pid_mountinfo(5) tells of is remounted, and what is hidden below another is not.
 
+    Args:
+        path: without symbolic links if anything is spared.
+        spared: what below it stays as it is, none below another.
+
     Raises:
         UnshareError: the kernel refuses, or ``path`` is not the root of a mount (EINVAL).
     """
+    copies: list[int] = []
+    try:
+        try:
+            copies += map(copy_tree, spared)
+        except UnshareError as error:
+            if not unavailable(error):
+                raise
+            for each in spared:
+                mount(each, each, None, MS_BIND | MS_REC)
+            _remount(path, spared)
+            return
+        _set_read_only(path)
+        for copy, each in zip(copies, spared):  # which has the flags from before
+            attach(copy, each)
+    finally:
+        for copy in copies:
+            os.close(copy)
+
+
+def _set_read_only(path: str) -> None:
     attributes = MOUNT_ATTR_RDONLY.to_bytes(8, sys.byteorder) + bytes(24)
     try:
         call(
@@ -51,13 +77,18 @@ def make_read_only(path: str) -> None:
             target=path,
         )
     except UnshareError as error:
-        if error.errno not in (ENOSYS, EPERM):
+        if not unavailable(error):
             raise
-        for each in mounts_below(os.path.realpath(path)):
-            if not _shows(each):
-                continue
-            locked = sum(LOCKED.get(word, 0) for word in each.options)
-            mount(None, each.point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | locked)
+        _remount(os.path.realpath(path))
+
+
+def _remount(path: str, spared: "Sequence[str]" = ()) -> None:
+    tops = tuple(f"{each}/" for each in spared)
+    for each in mounts_below(path):
+        if f"{each.point}/".startswith(tops) or not _shows(each):
+            continue
+        locked = sum(LOCKED.get(word, 0) for word in each.options)
+        mount(None, each.point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | locked)
 
 
 def _shows(each: Mount) -> bool:

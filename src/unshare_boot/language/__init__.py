@@ -114,6 +114,9 @@ def _check_needs(plan: Plan) -> None:
         raise bad(item, plan.net if item == "net" else None, reason)
     if plan.publish and plan.net not in OUTBOUND:
         raise bad("publish", None, "needs net=pasta or net=slirp4netns")
+    covering = {operation[0] for operation in plan.operations}
+    if "rw" in covering and not covering & {"ro", "hide", "tmpfs"}:
+        raise bad("rw", None, "needs ro, hide or tmpfs: add ro=/ to the list")
     if "time" in joined and (plan.monotonic is not None or plan.boottime is not None):
         raise bad("time", plan.time, "a namespace that is joined keeps its clocks")
     if "mount" in joined and plan.operations:
@@ -334,6 +337,24 @@ ITEMS = {
         expected="ro=DIR",
         tries=("ro=DIR",),
         anchor="rodir",
+    ),
+    "rw": Item(
+        readers.directory,
+        (
+            "`DIR`",
+            "below what `ro`, `hide` or `tmpfs` cover, DIR stays what it is: there, and writable; "
+            "may be repeated",
+        ),
+        expected="rw=DIR",
+        tries=("ro=/,rw=DIR",),
+        anchor="rwdir",
+    ),
+    "hide": Item(
+        readers.directory,
+        ("`PATH`", "PATH is there and empty, for nobody to read or write; may be repeated"),
+        expected="hide=PATH",
+        tries=("hide=DIR",),
+        anchor="hidepath",
     ),
     "overlay": Item(
         readers.directory,

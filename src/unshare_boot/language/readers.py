@@ -339,6 +339,13 @@ def path(name: str, value: str) -> str:
     return _in_home(name, value, plain) if plain[:1] == "~" else plain
 
 
+def escaped(plain: str) -> str:
+    """Return a path as a list has it, where a colon could separate two."""
+    for character in "\\,:|":
+        plain = plain.replace(character, f"\\{character}")
+    return plain
+
+
 def _in_home(name: str, value: str, plain: str) -> str:
     """Return a path with the caller's home for its first ``~``, as the shell has it.
 

@@ -302,8 +302,9 @@ def _wrong_arguments(name: str) -> "tuple[int | None, ...]":
 
     The kernel answers these with EINVAL to a process that may mount.
     """
-    from ..items.overlay import SYS_FSCONFIG, SYS_FSMOUNT, SYS_FSOPEN, SYS_MOVE_MOUNT
+    from ..items.overlay import SYS_FSCONFIG, SYS_FSMOUNT, SYS_FSOPEN
     from ..items.read_only import SYS_MOUNT_SETATTR
+    from ..items.trees import SYS_MOVE_MOUNT
 
     return {
         "move_mount": (SYS_MOVE_MOUNT, -1, None, -1, None, -1),

@@ -1,5 +1,9 @@
 """What is mounted, and what is not: proc(5), sysfs(5), mount_namespaces(7)."""
 
+import os
+
+from ...errors import shown
+from ...language.readers import escaped
 from ..engines import engine
 from .case import Case
 
@@ -107,6 +111,22 @@ def read_only(case: Case) -> "Finding":
     if not where or not any(each.kind == kind and "ro" in each.options for each in mounts):
         return None
     return f"{where} is mounted read-only, as in a container", _instead(case, where)
+
+
+def covers_python(case: Case) -> "Finding":
+    """An item covers what Python starts from; what is below it can stay, by another item."""
+    from ...items.needed import covered, needed
+
+    stays = {"hide": "ro", "tmpfs": "rw"}.get(case.item, "")
+    if case.call or case.item not in ("tmpfs", "hide", "bind"):
+        return None
+    lost = {path.rstrip("/") for path in covered(case.plan, needed())}
+    tops = [each for each in sorted(lost) if not any(each.startswith(f"{o}/") for o in lost)]
+    why = f"{', '.join(map(shown, tops))} would be gone before the program's first import"
+    covers = [os.path.realpath(o[1]) for o in case.plan.operations if o[0] == case.item]
+    if not stays or any(os.path.realpath(each) != each or each in covers for each in tops):
+        return why, f"leave {case.item} out, or have it cover other directories, one by one"
+    return why, f"add {','.join(f'{stays}={escaped(each)}' for each in tops)} to the list"
 
 
 def _fresh(case: Case) -> str:
