@@ -1,8 +1,9 @@
 """Build the source distribution and both wheels: python scripts/make_dist.py [--outdir DIR].
 
-The wheels are built from the source distribution, so that it is known to be complete. hatchling
-comes from the package index into an environment of its own, or with --no-isolation from the
-running Python.
+The wheels are built from the source distribution, so that it is known to be complete. What builds
+them is installed from the package index into an environment of its own, each file of it known by
+its hash (build-requirements.txt); with --no-isolation it is the running Python's. The same sources
+give the same bytes, whoever builds them, where and when.
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ from build.env import DefaultIsolatedEnv
 from pyproject_hooks import default_subprocess_runner
 
 ROOT = Path(__file__).resolve().parent.parent
+PINNED = ROOT / "scripts" / "build-requirements.txt"
+
+# The time of every file in what is built: 2020-02-02. It is the one that hatchling takes by itself,
+# so that `pip wheel` and `python -m build` of the same sources give the same bytes as this script.
+STAMP = 1580601600
 
 
 def main() -> None:
@@ -49,6 +55,8 @@ def make_dist(outdir: Path, *, isolated: bool) -> list[Path]:
     """
     with contextlib.ExitStack() as stack:
         environment = stack.enter_context(DefaultIsolatedEnv()) if isolated else None
+        if environment:
+            environment.install(pinned(PINNED.read_text(encoding="utf-8")))
         sdist = build_one(environment, ROOT, outdir, "sdist")
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         shutil.unpack_archive(sdist, scratch)
@@ -58,6 +66,11 @@ def make_dist(outdir: Path, *, isolated: bool) -> list[Path]:
             build_one(environment, source, outdir, "wheel", "pth"),
             build_one(environment, source, outdir, "wheel", "start"),
         ]
+
+
+def pinned(text: str) -> list[str]:
+    """The lines of a requirements file, without its comments."""
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
 
 
 def build_one(
@@ -74,12 +87,12 @@ def build_one(
         cwd: str | None = None,
         extra_environ: Mapping[str, str] | None = None,
     ) -> None:
-        default_subprocess_runner(cmd, cwd, {**(extra_environ or {}), "UNSHARE_BOOT_WHEEL": kind})
+        own = {"UNSHARE_BOOT_WHEEL": kind, "SOURCE_DATE_EPOCH": str(STAMP)}
+        default_subprocess_runner(cmd, cwd, {**(extra_environ or {}), **own})
 
     if environment is None:
         return Path(ProjectBuilder(source, runner=run).build(distribution, outdir))
     project = ProjectBuilder.from_isolated_env(environment, source, runner=run)
-    environment.install(project.build_system_requires)
     return Path(project.build(distribution, outdir))
 
 
