@@ -281,7 +281,7 @@ def _together(meaning: Meaning) -> None:
     if "pid" in meaning and ("proc",) not in operations and not keeps:
         operations = meaning["operations"] = (("proc",), *operations)
     if operations:
-        meaning.setdefault("mount", "private")
+        meaning.setdefault("mount", "slave")
 
 
 def _once(meaning: Meaning, field: str, value: object, also: str = "") -> None:

@@ -602,6 +602,8 @@ def _ro(process: Process, view: View, path: str) -> str:
     copies = {each: view.copy(view.find(each, process.who)) for each in kept}
     for mount in every:
         mount.read_only = True
+        if process.meaning["mount"] == "slave":  # what is mounted outside would be writable
+            mount.slave = False
     for each, copied in copies.items():
         view.attach(copied, view.find(each, process.who))
     return "" if real == "/" else real

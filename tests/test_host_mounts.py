@@ -6,13 +6,15 @@ that is private to begin with, so that nothing gets to the machine that runs the
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from harness import Python, Session, User, require_root, require_tool
+from harness import Python, Session, User, own_shared_mounts, require_root, require_tool
 from harness.faults.starts import STARTS, Start, prepared
 from harness.internet import Site
 from harness.processes import Argument
@@ -100,3 +102,81 @@ def test_the_doctor_does_not_either_and_says_the_same_again(
         listed = listed if as_root else f"user,{listed}"
         check = on_a_sites_host(either, who, site, host, *doctor, "check", listed)
         assert check.startswith("yes "), check
+
+
+# What the host mounts and unmounts while a program runs. An automount is one such.
+LATER = """
+import os, subprocess, sys
+def mounts(pid): return {line.split()[4] for line in open(f"/proc/{pid}/mountinfo")}
+def host(*command): subprocess.check_call(command)
+host("mount", "-t", "tmpfs", "tmpfs", "disk")
+host("mount", "--make-shared", "disk")
+child = subprocess.Popen(
+    sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+)
+pid = int(child.stdout.readline())
+here = os.getcwd()
+host("umount", "disk")
+for name in ("home", "closed", "secret"):
+    host("mount", "-t", "tmpfs", "tmpfs", name)
+    open(f"{name}/file", "w").close()
+    os.chmod(name, 0o777)
+seen = {os.path.basename(each) for each in mounts(child.pid) if each.startswith(here)}
+print("disk" in seen, "home" in seen)
+child.stdin.close()
+print(child.stdout.read(), end="")
+sys.exit(child.wait())
+"""
+TELLS = """
+import errno, os, sys
+print(os.getpid(), flush=True)
+sys.stdin.read()
+for name in ("home", "closed", "secret"):
+    try: print(name, os.listdir(name), open(f"{name}/new", "w").name)
+    except OSError as error: print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize(
+    ("unshare", "follows"),
+    [
+        ("pid", True),
+        ("tmpfs=other", True),
+        ("bind=other:/mnt", True),
+        ("mount=slave", True),
+        ("mount", False),
+        ("mount,pid", False),
+    ],
+)
+@pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
+def test_what_the_host_mounts_later(
+    newest: Python, workdir: Path, unshare: str, follows: bool, as_root: bool
+) -> None:
+    printed = later(newest, workdir, unshare, as_root).splitlines()
+    assert printed[0] == f"{not follows} {follows}"
+    assert printed[1] == ("home ['file'] home/new" if follows else "home [] home/new")
+
+
+@pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
+def test_what_is_read_only_or_hidden_stays_so(newest: Python, workdir: Path, as_root: bool) -> None:
+    """Also where the host mounts something later, below it or on it."""
+    listing = "ro=closed,hide=secret"
+    (workdir / "closed").mkdir()
+    printed = later(newest, workdir, listing, as_root)
+    assert printed == "False True\nhome ['file'] home/new\nEROFS\nEROFS\n"
+
+
+def later(python: Python, workdir: Path, unshare: str, as_root: bool) -> str:
+    """What a program tells that the host has mounted something under."""
+    for name in ("disk", "home", "closed", "secret", "other"):
+        (workdir / name).mkdir(exist_ok=True)
+        os.chown(workdir / name, python.user.uid, python.user.gid)
+    who = python.user
+    change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    command = [*([] if as_root else change), *python.command(TELLS)]
+    done = python.root.run(
+        [*own_shared_mounts(), python.base, "-c", LATER, *command],
+        env={"PY_UNSHARE": unshare if as_root else f"user,{unshare}", "PYTHONNOUSERSITE": "1"},
+        cwd=workdir,
+    )
+    return done.ok()

@@ -78,10 +78,10 @@ GOOD = [
     ("monotonic=+7", "time,monotonic=+7"),
     ("boottime=-1w", "time,boottime=-604800"),
     ("time,monotonic=+1", "time,monotonic=+1"),
-    ("pid", "mount=private,pid,proc"),
+    ("pid", "mount=slave,pid,proc"),
     ("pid,proc=keep", "pid,proc=keep"),
-    ("pid,tmpfs=/a", "mount=private,pid,proc,tmpfs=/a"),
-    ("pid,tmpfs=/a,proc", "mount=private,pid,tmpfs=/a,proc"),
+    ("pid,tmpfs=/a", "mount=slave,pid,proc,tmpfs=/a"),
+    ("pid,tmpfs=/a,proc", "mount=slave,pid,tmpfs=/a,proc"),
     ("pid,mount=/m", "mount=/m,pid"),
     (
         "user,map-users=1:100000:65536,map-users=0:1000:1",
@@ -101,14 +101,14 @@ GOOD = [
     ("net,addr=10.0.0.1/8,addr=fd00:0::1/64", "net=lo,addr=10.0.0.1/8,addr=fd00::1/64"),
     ("net,addr=240.0.0.1/8,addr=ff::1/64", "net=lo,addr=240.0.0.1/8,addr=ff::1/64"),
     ("net,addr=224::1/64,addr=0.0.0.1/8", "net=lo,addr=224::1/64,addr=0.0.0.1/8"),
-    ("proc", "mount=private,proc"),
-    ("proc=fresh", "mount=private,proc"),
+    ("proc", "mount=slave,proc"),
+    ("proc=fresh", "mount=slave,proc"),
     ("proc=keep", "proc=keep"),
-    ("sys,proc", "mount=private,sys,proc"),
-    ("tmpfs=/a,tmpfs=/a b", "mount=private,tmpfs=/a,tmpfs=/a b"),
-    ("tmpfs=/a:10m,tmpfs=/b\\:c:5%", "mount=private,tmpfs=/a:10m,tmpfs=/b\\:c:5%"),
-    ("bind=/a:b,ro=/c,bind=/d:/e", "mount=private,bind=/a:b,ro=/c,bind=/d:/e"),
-    ("bind=/a\\:b:/c\\\\d\\,e", "mount=private,bind=/a\\:b:/c\\\\d\\,e"),
+    ("sys,proc", "mount=slave,sys,proc"),
+    ("tmpfs=/a,tmpfs=/a b", "mount=slave,tmpfs=/a,tmpfs=/a b"),
+    ("tmpfs=/a:10m,tmpfs=/b\\:c:5%", "mount=slave,tmpfs=/a:10m,tmpfs=/b\\:c:5%"),
+    ("bind=/a:b,ro=/c,bind=/d:/e", "mount=slave,bind=/a:b,ro=/c,bind=/d:/e"),
+    ("bind=/a\\:b:/c\\\\d\\,e", "mount=slave,bind=/a\\:b:/c\\\\d\\,e"),
     ("overlay=/a=b,mount=slave", "mount=slave,overlay=/a=b"),
     ("caps=keep", "caps=keep"),
     ("caps=none,user", "user=root,caps=none"),
@@ -126,7 +126,7 @@ def test_a_plan_holds_what_the_list_says() -> None:
     plan = plan_of(
         "user=0:7,time=-1d,net=pasta,publish=[::1]:8:9/udp,bind=/a\\:\\\\:/b,map-users=1:2:3"
     )
-    assert (plan.user, plan.net, plan.mount, plan.uts) == ("0:7", "pasta", "private", None)
+    assert (plan.user, plan.net, plan.mount, plan.uts) == ("0:7", "pasta", "slave", None)
     assert (plan.time, plan.monotonic, plan.boottime) == ("", -DAY, -DAY)
     assert plan.publish == (("[::1]", 8, 9, "udp"),)
     assert plan.operations == (("bind", "/a:\\", "/b"),)

@@ -341,7 +341,7 @@ def _open_denied(path: str, error: OSError) -> int:
 def _mounts_step(plan: "Plan") -> "tuple[str, Step]":
     from .namespaces import FRESH_PROC, mount_proc
 
-    plain = plan.operations == FRESH_PROC and plan.mount == "private"
+    plain = plan.operations == FRESH_PROC and plan.mount in ("private", "slave")
     try:
         plain = plain and os.getcwd()[:5] != "/proc"  # to stay in the fresh one takes more
     except FileNotFoundError:  # it was removed, or lies outside of a chroot

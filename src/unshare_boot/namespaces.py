@@ -42,6 +42,7 @@ IFF_UP = 0x1
 
 EINTR = 4
 
+BROUGHT = "slave"  # the word of a mount that another item brings along: the host's come and go
 FRESH_PROC = (("proc",),)  # the operation that comes with pid
 
 PROPAGATION = {"private": MS_PRIVATE, "slave": MS_SLAVE, "shared": MS_SHARED}
@@ -165,7 +166,7 @@ def plain_plan(text: str) -> "Plan | None":
     if plan.sockets and plan.net in ("gate", *OUTBOUND):
         return None
     if plan.pid is not None:
-        plan.operations, plan.mount = FRESH_PROC, plan.mount or "private"
+        plan.operations, plan.mount = FRESH_PROC, plan.mount or BROUGHT
     return plan
 
 

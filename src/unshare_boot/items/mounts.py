@@ -108,14 +108,15 @@ def _ro(plan: Plan, directory: str, path: str) -> str:
 
     target = existing(directory, path)
     kept = kept_below(plan, directory, target, covers=named("ro", path))
+    alone = plan.mount in ("private", "slave")
     if kept:
         _covered(plan, directory, kept[0])
     if target == "/":  # the root of a mount anyhow, and nothing can be put over it
-        make_read_only(target, kept)
+        make_read_only(target, kept, alone=alone)
         return next((each for each in kept if is_below(f"{directory}/", each)), "")
     target = _covered(plan, directory, path)
     mount(target, target, None, MS_BIND | MS_REC)
-    make_read_only(target, kept)
+    make_read_only(target, kept, alone=alone)
     return target
 
 

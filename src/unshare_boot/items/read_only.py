@@ -4,7 +4,17 @@ import os
 import sys
 
 from ..errors import UnshareError
-from ..namespaces import MS_BIND, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_REC, O_PATH, call, mount
+from ..namespaces import (
+    MS_BIND,
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    MS_PRIVATE,
+    MS_REC,
+    O_PATH,
+    call,
+    mount,
+)
 from ..procfiles import Mount, mounts_below, status_field
 from .trees import AT_FDCWD, AT_RECURSIVE, attach, copy_tree, unavailable
 
@@ -30,7 +40,7 @@ LOCKED = {
 }
 
 
-def make_read_only(path: str, spared: "Sequence[str]" = ()) -> None:
+def make_read_only(path: str, spared: "Sequence[str]" = (), alone: bool = False) -> None:
     """Make the mount at ``path`` and all mounts below it read-only, by mount_setattr(2).
 
     Before Linux 5.12 there is no such call, and old seccomp profiles refuse it: then each mount
@@ -39,6 +49,8 @@ def make_read_only(path: str, spared: "Sequence[str]" = ()) -> None:
     Args:
         path: without symbolic links if anything is spared.
         spared: what below it stays as it is, none below another.
+        alone: make them private as well, mount_namespaces(7): what is mounted outside later would
+            come in writable.
 
     Raises:
         UnshareError: the kernel refuses, or ``path`` is not the root of a mount (EINVAL).
@@ -52,9 +64,9 @@ def make_read_only(path: str, spared: "Sequence[str]" = ()) -> None:
                 raise
             for each in spared:
                 mount(each, each, None, MS_BIND | MS_REC)
-            _remount(path, spared)
+            _remount(path, alone, spared)
             return
-        _set_read_only(path)
+        _set_read_only(path, alone)
         for copy, each in zip(copies, spared):  # which has the flags from before
             attach(copy, each)
     finally:
@@ -62,8 +74,10 @@ def make_read_only(path: str, spared: "Sequence[str]" = ()) -> None:
             os.close(copy)
 
 
-def _set_read_only(path: str) -> None:
-    attributes = MOUNT_ATTR_RDONLY.to_bytes(8, sys.byteorder) + bytes(24)
+def _set_read_only(path: str, alone: bool) -> None:
+    # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+    fields = (MOUNT_ATTR_RDONLY, 0, MS_PRIVATE if alone else 0, 0)
+    attributes = b"".join(each.to_bytes(8, sys.byteorder) for each in fields)
     try:
         call(
             "syscall",
@@ -71,7 +85,7 @@ def _set_read_only(path: str) -> None:
             AT_FDCWD,
             os.fsencode(path),
             AT_RECURSIVE,
-            attributes,  # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
+            attributes,
             len(attributes),
             name="mount_setattr",
             target=path,
@@ -79,14 +93,16 @@ def _set_read_only(path: str) -> None:
     except UnshareError as error:
         if not unavailable(error):
             raise
-        _remount(os.path.realpath(path))
+        _remount(os.path.realpath(path), alone)
 
 
-def _remount(path: str, spared: "Sequence[str]" = ()) -> None:
+def _remount(path: str, alone: bool, spared: "Sequence[str]" = ()) -> None:
     tops = tuple(f"{each}/" for each in spared)
     for each in mounts_below(path):
         if f"{each.point}/".startswith(tops) or not _shows(each):
             continue
+        if alone:
+            mount(None, each.point, None, MS_PRIVATE)
         locked = sum(LOCKED.get(word, 0) for word in each.options)
         mount(None, each.point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | locked)
 

@@ -5,7 +5,7 @@ contradicts itself, and fills in what the items imply. The rows come last: all t
 item anywhere, in the README's and the reference's tables, in messages and by the doctor, is there.
 """
 
-from ..namespaces import NAMESPACES, OFF, OUTBOUND, Plan
+from ..namespaces import BROUGHT, NAMESPACES, OFF, OUTBOUND, Plan
 from . import readers
 from .readers import Draft, bad, nearest, split
 
@@ -89,7 +89,7 @@ def _finish(draft: Draft) -> Plan:
     if fresh_proc and ("proc",) not in plan.operations:
         plan.operations = (("proc",), *plan.operations)
     if plan.operations and plan.mount is None:
-        plan.mount = "private"
+        plan.mount = BROUGHT
     return plan
 
 

@@ -40,9 +40,12 @@ def lost(config: pytest.Config, plan: Plan) -> str:
         plan: of its list.
     """
     covers = [o for o in plan.operations if o[0] in ("overlay", "tmpfs")]
+    stays = tuple(f"{os.path.realpath(o[1])}/" for o in plan.operations if o[0] == "rw")
     for option, path in _outputs(config.known_args_namespace):
         real = os.path.realpath(path)
         for name, directory, *kept in covers:
+            if name == "tmpfs" and f"{real}/".startswith(stays):
+                continue
             top = os.path.realpath(directory)
             if not (name == "overlay" and kept) and f"{real}/".startswith(f"{top.rstrip('/')}/"):
                 return (
