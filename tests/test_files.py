@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, User, ours, require_tool
+from harness import Python, User, ours, own_shared_mounts, require_tool
 
 # Tells of each path what can be done there, in one word.
 LOOK = """
@@ -84,6 +84,28 @@ def test_rw_before_the_newer_system_calls(
         done = newest.user.run([*strace, *command], env=env, cwd=home / "project")
         git = "EROFS" if "ro=.git" in mounts else "written"
         assert [line.split()[1] for line in done.ok().splitlines()] == ["written", git, "EROFS"]
+
+
+@pytest.mark.parametrize("mounts", ["ro=/", "ro=/,rw=."])
+def test_ro_before_mount_setattr_where_not_every_mount_can_be_reached(
+    newest: Python, home: Path, mounts: str
+) -> None:
+    """One below a directory of root's, mode 0700: the remounts leave that out."""
+    strace = [require_tool("strace"), "-f", "-o", "/dev/null"]
+    strace += ["-e", "inject=open_tree,mount_setattr:error=ENOSYS"]
+    who = newest.user
+    change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    script = 'mkdir -m 700 "$0" && mkdir "$0/on" && mount -t tmpfs x "$0/on" && exec "$@"'
+    closed = str(home.parent / "closed")
+    outer = [*own_shared_mounts(), "sh", "-c", script, closed]
+    command = newest.command(["-c", LOOK, home / "project", home])
+    done = newest.root.run(
+        [*outer, *change, *strace, *command],
+        env={"PY_UNSHARE": f"user,{mounts}"},
+        cwd=home / "project",
+    )
+    found = [line.split()[1] for line in done.ok().splitlines()]
+    assert found == ["written" if "rw" in mounts else "EROFS", "EROFS"]
 
 
 def test_rw_makes_nothing_writable(newest: Python, home: Path) -> None:

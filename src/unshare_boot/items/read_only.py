@@ -108,10 +108,13 @@ def _remount(path: str, alone: bool, spared: "Sequence[str]" = ()) -> None:
 
 
 def _shows(each: Mount) -> bool:
-    """Tell whether a mount is what its path leads to: another may have been put over it."""
+    """Tell whether a mount is what its path leads to: another may have been put over it.
+
+    One that this process may not even get to, nothing that it starts can get to either.
+    """
     try:
         descriptor = os.open(each.point, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     try:
         return int(status_field("mnt_id", f"/proc/self/fdinfo/{descriptor}")) == each.number
