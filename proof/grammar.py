@@ -65,7 +65,7 @@ FORMS: dict[str, tuple[str | None, ...]] = {
     "ro": (PATH,),
     "rw": (PATH,),
     "hide": (PATH,),
-    "overlay": (PATH,),
+    "overlay": (PART, f"{PART}:{PART}"),
     "caps": ("keep|none",),
     "sockets": ("unix",),
     "offline": (None,),
@@ -192,7 +192,8 @@ def _read(meaning: Meaning, name: str, value: str | None) -> None:
             raise Wrong(name)
         _more(meaning, "operations", (name,), key=name)
     else:
-        parts = re.findall(PART, value or "") if name in ("bind", "tmpfs") else [value or ""]
+        several = name in ("bind", "tmpfs", "overlay")
+        parts = re.findall(PART, value or "") if several else [value or ""]
         _more(meaning, "operations", (name, *map(_plain, parts)))
 
 

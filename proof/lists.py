@@ -141,7 +141,7 @@ VALUES: dict[str, list[st.SearchStrategy[str | None]]] = {
     "ro": [paths],
     "rw": [paths],
     "hide": [paths],
-    "overlay": [paths],
+    "overlay": [paths, _bind],
     "caps": [_words("keep|none")],
     "sockets": [st.just("unix")],
     "offline": [st.none()],

@@ -1,7 +1,8 @@
 """The command ``unshare-boot``, or ``python -m unshare_boot``.
 
 Without a command it shows what is available here, or why not; ``check`` asks for one list, ``run``
-starts any program inside one, and ``allow`` reads a record of the gate's.
+starts any program inside one, ``allow`` reads a record of the gate's, and ``changes`` what an
+overlay has kept.
 """
 
 from __future__ import annotations
@@ -57,6 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             good, text = True, show_allow(chosen.record, chosen.json)
         except (OSError, ValueError, KeyError) as error:
             parser.error(f"{chosen.record} is no record: {error}")
+    elif chosen.command == "changes":
+        from .changes import show_changes
+
+        how = {"as_diff": chosen.diff, "as_json": chosen.json}
+        try:
+            good, text = True, show_changes(chosen.changes, chosen.apply, **how)
+        except (OSError, ValueError) as error:
+            parser.error(str(error))
     else:
         good, text = show_answer(getattr(chosen, "list", None), chosen.json)
     try:
@@ -84,7 +93,12 @@ def make_parser() -> argparse.ArgumentParser:
     run.add_argument("arguments", metavar="COMMAND ...", nargs=argparse.REMAINDER, help="to run")
     allow = commands.add_parser("allow", help="print the allow items that a record asks for")
     allow.add_argument("record", metavar="RECORD", help="a file that record=FILE has written")
-    for each in (check, allow):  # without a default of its own, or it would undo an earlier --json
+    changes = commands.add_parser("changes", help="show what an overlay has kept, or apply it")
+    changes.add_argument("changes", metavar="CHANGES", help="as in overlay=DIR:CHANGES")
+    changes.add_argument("--diff", action="store_true", help="show what has changed in text files")
+    changes.add_argument("--apply", metavar="DIR", help="make the same changes in DIR")
+    # Without a default of its own, or it would undo an earlier --json.
+    for each in (check, allow, changes):
         each.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
     return parser
 

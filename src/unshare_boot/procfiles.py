@@ -59,6 +59,11 @@ def mounts_below(top: str, on: "int | None" = None) -> "list[Mount]":
     return [each for each in below if on in (None, each.parent)]
 
 
+def is_below(path: str, top: str) -> bool:
+    """Tell whether one path without symbolic links lies below another."""
+    return path != top and path.startswith(f"{top.rstrip('/')}/")
+
+
 def status_field(name: str, path: str = "/proc/self/status") -> str:
     """Return a field of proc_pid_status(5), or of another file with such lines.
 

@@ -21,6 +21,7 @@ from ..namespaces import (
     Start,
     mount,
 )
+from ..procfiles import is_below
 
 ST_RDONLY = 1  # statvfs(3)
 NO_ID = "with user=none there is no id yet that could own a file"
@@ -142,13 +143,19 @@ def _hide(plan: Plan, directory: str, path: str) -> str:
     return target
 
 
-def _overlay(plan: Plan, directory: str, path: str) -> str:
-    from .overlay import mount_overlay
+def _overlay(plan: Plan, directory: str, path: str, changes: str = "") -> str:
+    from .overlay import mount_overlay, over_tmpfs
 
     target = _directory(plan, directory, path)
     if plan.user == "none":
         raise UnshareError(EINVAL, NO_ID)
-    mount_overlay(target)
+    if not changes:
+        mount_overlay(target, over_tmpfs)
+        return target
+    from .kept import keeping_in
+
+    existing(directory, os.path.dirname(changes) or ".")
+    mount_overlay(target, keeping_in(os.path.realpath(os.path.join(directory, changes))))
     return target
 
 
@@ -195,11 +202,6 @@ def kept_below(
             if is_below(real, target):
                 found.add(real)
     return [each for each in sorted(found) if not any(is_below(each, other) for other in found)]
-
-
-def is_below(path: str, top: str) -> bool:
-    """Tell whether one path without symbolic links lies below another."""
-    return path != top and path.startswith(f"{top.rstrip('/')}/")
 
 
 def existing(directory: str, path: str) -> str:

@@ -10,7 +10,8 @@ from errno import EBUSY, EINVAL
 
 from ..errors import UnshareError, named
 from ..namespaces import Plan
-from .mounts import existing, is_below, kept_below
+from ..procfiles import is_below
+from .mounts import existing, kept_below
 
 PACKAGES = ("site-packages", "dist-packages")
 

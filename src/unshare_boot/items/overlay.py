@@ -1,5 +1,7 @@
 """overlayfs: a directory below, above it a tmpfs that is detached once the overlay holds it.
 
+Or above it the directory that is to keep what is written: ``kept``.
+
 No path is put into the file system's options, where it would want escaping: overlayfs(5) gets its
 directories as ``/proc/self/fd/N``.
 """
@@ -22,14 +24,23 @@ FSCONFIG_SET_STRING = 1
 FSCONFIG_CMD_CREATE = 6
 INHERITED = MS_NOSUID | MS_NODEV | MS_NOEXEC  # MOUNT_ATTR_ and ST_ have the same values
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Callable
+
+    Over = Callable[[str, int, int], int]
+    Option = tuple[str, str]
+
 FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 
 
-def mount_overlay(target: str) -> None:
-    """Cover a directory with a throwaway copy-on-write view of itself.
+def mount_overlay(target: str, over: "Over") -> None:
+    """Cover a directory with a copy-on-write view of itself.
 
     Args:
         target: its path, without symbolic links.
+        over: makes the overlay: `over_tmpfs` to throw away what is written.
 
     Raises:
         UnshareError: something is mounted below it, or the kernel refuses.
@@ -46,15 +57,24 @@ def mount_overlay(target: str) -> None:
                 "underneath"
             )
             raise UnshareError(EINVAL, reason)
-        descriptors.append(_over_tmpfs(target, lower, inherited))
+        descriptors.append(over(target, lower, inherited))
         attach(descriptors[-1], target)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _over_tmpfs(target: str, lower: int, flags: int) -> int:
-    """Return a descriptor of an overlay whose upper directory is on a tmpfs without a name."""
+def over_tmpfs(target: str, lower: int, flags: int) -> int:
+    """Return a descriptor of an overlay whose upper directory is on a tmpfs without a name.
+
+    Args:
+        target: the path of the directory below.
+        lower: a descriptor of that.
+        flags: of the mount.
+
+    Raises:
+        UnshareError: the kernel refuses.
+    """
     below = os.fstat(lower)
     mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
     try:
@@ -63,18 +83,35 @@ def _over_tmpfs(target: str, lower: int, flags: int) -> int:
             upper = os.path.join(target, "upper")
             os.mkdir(upper)
             os.mkdir(os.path.join(target, "work"))
-            if (below.st_uid, below.st_gid) != (os.geteuid(), os.getegid()):
-                _give(upper, below.st_uid, below.st_gid)
-            os.chmod(upper, below.st_mode & 0o7777)
-            return _make(lower, top, flags)
+            owned_as(upper, below)
+            return make(lower, top, flags)
         finally:
             os.close(top)
     finally:
         call("umount2", os.fsencode(target), MNT_DETACH, target=target)
 
 
-def _make(lower: int, top: int, flags: int) -> int:
-    """Return a descriptor of an overlay that is not mounted anywhere yet."""
+def attributes() -> str:
+    """Return the kind of extended attributes that an overlay made here has.
+
+    trusted.* attributes are for the first user namespace's root (overlayfs, Linux 5.11).
+    """
+    first = os.stat("/proc/self/ns/user").st_ino == FIRST_USER_NAMESPACE
+    return "trusted" if first else "user"
+
+
+def make(lower: int, top: int, flags: int, options: "Sequence[Option]" = ()) -> int:
+    """Return a descriptor of an overlay that is not mounted anywhere yet.
+
+    Args:
+        lower: a descriptor of the directory below.
+        top: the same of one that has the directories upper and work.
+        flags: of the mount.
+        options: more, overlayfs(5).
+
+    Raises:
+        UnshareError: the kernel refuses.
+    """
     context = call("syscall", SYS_FSOPEN, b"overlay", CLOEXEC, name="fsopen", target="overlay")
     try:
         for key, value in (
@@ -82,10 +119,10 @@ def _make(lower: int, top: int, flags: int) -> int:
             ("lowerdir", f"/proc/self/fd/{lower}"),
             ("upperdir", f"/proc/self/fd/{top}/upper"),
             ("workdir", f"/proc/self/fd/{top}/work"),
+            *options,
         ):
             _configure(context, FSCONFIG_SET_STRING, key, value)
-        if os.stat("/proc/self/ns/user").st_ino != FIRST_USER_NAMESPACE:
-            # trusted.* attributes are for the first user namespace's root (overlayfs, Linux 5.11).
+        if attributes() == "user":
             _configure(context, FSCONFIG_SET_FLAG, "userxattr")
         _configure(context, FSCONFIG_CMD_CREATE)
         return call(
@@ -103,12 +140,15 @@ def _configure(context: int, command: int, key: str = "", value: str = "") -> No
     call("syscall", SYS_FSCONFIG, context, command, name, setting, 0, name="fsconfig", target=what)
 
 
-def _give(path: str, uid: int, gid: int) -> None:
-    try:
-        os.chown(path, uid, gid)
-    except OSError as error:
-        if error.errno not in (EINVAL, EPERM):
-            raise  # else an id that is not mapped here: nothing in this namespace can have it
+def owned_as(path: str, below: os.stat_result) -> None:
+    """Give the upper directory the owner and mode of what is below it."""
+    if (below.st_uid, below.st_gid) != (os.geteuid(), os.getegid()):
+        try:
+            os.chown(path, below.st_uid, below.st_gid)
+        except OSError as error:
+            if error.errno not in (EINVAL, EPERM):
+                raise  # else an id that is not mapped here: nothing in this namespace can have it
+    os.chmod(path, below.st_mode & 0o7777)
 
 
 WHOLE = True

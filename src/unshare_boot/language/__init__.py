@@ -357,9 +357,10 @@ ITEMS = {
         anchor="hidepath",
     ),
     "overlay": Item(
-        readers.directory,
+        readers.overlay,
         ("`DIR`", "a throwaway copy-on-write view of DIR"),
-        expected="overlay=DIR",
+        ("`DIR:CHANGES`", "the same, and what is written is kept in the directory CHANGES"),
+        expected="overlay=DIR or overlay=DIR:CHANGES (a colon inside a path is written \\:)",
         tries=("overlay=DIR",),
         anchor="overlaydir",
     ),

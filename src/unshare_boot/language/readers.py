@@ -210,6 +210,13 @@ def tmpfs(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     draft.add("operations", (name, path(name, paths[0]), *([size] if size else [])))
 
 
+def overlay(draft: Draft, name: str, value: "str | None", expected: str) -> None:
+    paths = split(value or "", ":")
+    if not 1 <= len(paths) <= 2 or not all(paths):
+        raise bad(name, value, f"expected {expected}")
+    draft.add("operations", (name, *(path(name, each) for each in paths)))
+
+
 def bind(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     paths = split(value or "", ":")
     if len(paths) != 2 or not all(paths):
