@@ -503,9 +503,9 @@ def test_a_thousand_orphans_are_reaped(oldest: Python, newest: Python) -> None:
 def test_orphans_that_end_before_init_runs(newest: Python, user: User) -> None:
     """As on a busy machine; what init calls first, and the program only in the end, waits."""
     late = ["inject=rt_sigaction:delay_enter=700000:when=1", "-e", "trace=rt_sigaction"]
-    command = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", *late]
-    command += newest.command(ORPHANS.replace("NUMBER", "9"))
-    assert user.run(command, env={"PY_UNSHARE": "user,pid"}).ok() == "[]\n"
+    strace = [require_tool("strace"), "-f", "-qq", "-o", "/dev/null", "-e", *late]
+    command = newest.command(ORPHANS.replace("NUMBER", "9"))
+    assert user.run([*strace, *command], env={"PY_UNSHARE": "user,pid"}).ok() == "[]\n"
 
 
 # What other programs see
