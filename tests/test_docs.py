@@ -27,7 +27,7 @@ else:
     import tomli as tomllib
 
 PAGES = sorted(
-    [PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "SECURITY")]
+    [PROJECT / f"{name}.md" for name in ("README", "CONTRIBUTING", "RELEASING", "SECURITY")]
     + list((PROJECT / "docs").glob("*.md"))
 )
 BLOCKS = [block for page in PAGES for block in blocks(page)]
