@@ -739,6 +739,52 @@ def test_it_never_raises_and_is_short() -> None:
                     assert max(map(len, text.splitlines())) < 300
 
 
+LANDLOCK = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+handled = ctypes.c_uint64(1 << 1)  # LANDLOCK_ACCESS_FS_WRITE_FILE, but everywhere it is allowed
+ruleset = libc.syscall(444, ctypes.byref(handled), 8, 0)
+if ruleset < 0: sys.exit(77)
+class Beneath(ctypes.Structure):
+    _pack_ = 1
+    _layout_ = "ms"
+    _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
+rule = Beneath(1 << 1, os.open("/", os.O_PATH))
+assert libc.syscall(445, ruleset, 1, ctypes.byref(rule), 0) == 0
+libc.prctl(38, 1, 0, 0, 0)  # PR_SET_NO_NEW_PRIVS
+assert libc.syscall(446, ruleset, 0) == 0
+os.environ["PY_UNSHARE"] = os.environ.pop("INNER")
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_a_landlock_domain(each: Python) -> None:
+    def start(unshare: str) -> Finished:
+        command = [each.executable, "-c", LANDLOCK, *each.command("print('user code')")]
+        return each.user.run(command, env={"INNER": unshare})
+
+    done = start("user,tmpfs=/mnt")
+    if done.status == 77:
+        pytest.skip("needs a kernel with Landlock")
+    found = told(done)
+    assert found.cause == "landlock"
+    assert found.what.startswith("mount: mount(/): ")
+    assert start("user").ok() == "user code\n"
+
+
+def test_overlays_too_deep(each: Python, workdir: Path) -> None:
+    def start(unshare: str) -> Finished:
+        return each.run("print('user code')", unshare=unshare, cwd=workdir)
+
+    assert start("user,overlay=.,overlay=.").ok() == "user code\n"
+    assert told(start("user,overlay=.,overlay=.,overlay=.")).cause == "overlays-too-deep"
+    (workdir / "other").mkdir()
+    (workdir / "below").mkdir()
+    listing = f"user,overlay=.,tmpfs=below,overlay=below,overlay={workdir}/other"
+    done = start(listing)
+    assert done.ok() == "user code\n"
+
+
 # Other kernels, told by a tree.
 
 

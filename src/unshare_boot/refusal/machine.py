@@ -1,7 +1,8 @@
 """What a refusal reads of the machine. Every path goes through one function, `Machine.path`."""
 
 import os
-from errno import EBADF, EINVAL, ENOENT, ENOSYS, EOVERFLOW
+import sys
+from errno import E2BIG, EBADF, EINVAL, ENOENT, ENOSYS, EOVERFLOW
 
 from ..child import prctl, try_in_child
 from ..errors import UnshareError
@@ -14,6 +15,10 @@ CAP_SETFCAP = 31
 NO_FLAG = 1  # in CSIGNAL, which is for clone(2) alone: no flag of unshare(2)
 NO_UMOUNT_FLAG = 1 << 30  # none of umount2(2)'s
 PATIENCE = 1  # second that a try may take: a child that hangs must not hold up the refusal
+SYS_LANDLOCK_CREATE_RULESET = 444  # the same on every architecture that Python runs on
+SYS_LANDLOCK_RESTRICT_SELF = 446
+MOST_DOMAINS = 16  # LANDLOCK_MAX_NUM_LAYERS, security/landlock/limits.h
+HANDLED = (1 << 9).to_bytes(8, sys.byteorder)  # LANDLOCK_ACCESS_FS_MAKE_SOCK
 S_ISUID = 0o4000  # include/uapi/linux/stat.h
 MOST = 1 << 20  # bytes read of one file
 
@@ -286,6 +291,35 @@ class Machine:
         except UnshareError as error:
             return error
         return None
+
+    def in_landlock_domain(self) -> bool:
+        """Tell whether a Landlock domain confines this process, landlock(7), by trying in a child.
+
+        Nothing in /proc tells. But there can be so many domains within each other and no more.
+        """
+        if self.root:
+            return False
+
+        def attempt(_: int) -> None:
+            _end_in_time()
+            prctl("PR_SET_NO_NEW_PRIVS", 1)
+            for _ in range(MOST_DOMAINS):
+                ruleset = call(
+                    "syscall",
+                    SYS_LANDLOCK_CREATE_RULESET,
+                    HANDLED,
+                    len(HANDLED),
+                    0,
+                    name="landlock",
+                )
+                call("syscall", SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0, name="landlock")
+                os.close(ruleset)
+
+        try:
+            try_in_child(attempt)
+        except UnshareError as error:
+            return error.errno == E2BIG
+        return False
 
 
 def _errno_of(function: str, *arguments: "int | bytes | None") -> int:

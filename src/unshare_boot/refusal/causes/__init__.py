@@ -136,6 +136,8 @@ CAUSES = (
     Cause("proc-of-processes-alone", mounts.processes_only, ("mount",), (EPERM,)),
     Cause("masked-proc-or-sys", mounts.masked, ("mount",), (EPERM,)),
     Cause("read-only-proc-or-sys", mounts.read_only, ("mount",), (EPERM,)),
+    Cause("landlock", seccomp_and_lsm.landlock, ("mount", "umount2", "move_mount"), (EPERM,)),
+    Cause("overlays-too-deep", mounts.overlays_too_deep, ("fsconfig",), (EINVAL,)),
     Cause("what-python-starts-from-is-covered", mounts.covers_python, (), (EBUSY,)),
     Cause("clocks", process.clock_out_of_range, ("write",), (ERANGE,)),
     Cause("overlays-for-root-only", kernel.overlay_for_root, (), (EPERM, EINVAL)),

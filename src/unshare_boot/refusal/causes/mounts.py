@@ -9,6 +9,7 @@ from .case import Case
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ...procfiles import Mount
     from .case import Finding
 
 # What is mounted below /proc and /sys where nothing is masked: on directories made for it, which
@@ -17,6 +18,7 @@ HARMLESS = (
     *("autofs", "binfmt_misc", "bpf", "configfs", "debugfs", "efivarfs", "fusectl", "nfsd"),
     *("pstore", "resctrl", "rpc_pipefs", "securityfs", "selinuxfs", "tracefs"),
 )
+MOST_DEPTH = 2  # FILESYSTEM_MAX_STACK_DEPTH, include/linux/fs.h
 MOST_SHOWN = 3  # paths in a message
 
 
@@ -127,6 +129,30 @@ def covers_python(case: Case) -> "Finding":
     if not stays or any(os.path.realpath(each) != each or each in covers for each in tops):
         return why, f"leave {case.item} out, or have it cover other directories, one by one"
     return why, f"add {','.join(f'{stays}={escaped(each)}' for each in tops)} to the list"
+
+
+def overlays_too_deep(case: Case) -> "Finding":
+    """An overlay's layers may be overlays, but not theirs: FILESYSTEM_MAX_STACK_DEPTH, fs.h."""
+    for name, *paths in case.plan.operations:
+        path = os.path.realpath(paths[0]) if name == "overlay" else ""
+        if path and _depth(case.machine.mounts(), path) >= MOST_DEPTH:
+            return (
+                f"{shown(path)} is an overlay on an overlay already, and the kernel has no third "
+                "on these",
+                "name it once, or have it on a file system that is no overlay (of a container: a "
+                "volume)",
+            )
+    return None
+
+
+def _depth(mounts: "list[Mount]", path: str) -> int:
+    """Return how many overlays are upon each other at a path."""
+    over = [each for each in mounts if f"{path}/".startswith(f"{each.point.rstrip('/')}/")]
+    over.sort(key=lambda each: len(each.point))  # what is mounted last on a point stays last
+    depth = 0
+    while over and over.pop().kind == "overlay":
+        depth += 1
+    return depth
 
 
 def _fresh(case: Case) -> str:

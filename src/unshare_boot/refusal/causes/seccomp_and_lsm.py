@@ -117,6 +117,19 @@ def profile(machine: "Machine") -> "tuple[str, str]":
     return name, mode
 
 
+def landlock(case: Case) -> "Finding":
+    """In a domain that has to do with files every mount is refused: landlock(7)."""
+    if not case.machine.in_landlock_domain():
+        return None
+    mounts = [each[0] for each in case.plan.operations if each != ("proc",) or not case.plan.pid]
+    names = [*(["pid"] if case.plan.pid is not None else []), *mounts] or ["mount"]
+    return (
+        "this process is in a Landlock domain, a sandbox in which nothing can be mounted",
+        "start it outside of that sandbox, or leave out of the list what mounts something: "
+        + ", ".join(dict.fromkeys(names)),
+    )
+
+
 def selinux(case: Case) -> "Finding":
     """SELinux can forbid user namespaces since Linux 6.1."""
     if case.machine.read("/sys/fs/selinux/enforce") != "1":
