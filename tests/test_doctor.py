@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness import Python
+from harness import Python, require_root, require_tool
 from harness.session import PROJECT
 from unshare_boot import __version__
 from unshare_boot.doctor import PTH_IGNORED, START_UNDERSTOOD
@@ -328,3 +328,48 @@ def test_a_no_stays_a_no_where_sigchld_is_ignored(doctor: Python) -> None:
         assert doctor.user.run([*ignoring, "check", listed]) == plain
     table = items(doctor.user.run([*ignoring, "--json"]))
     assert table["user"]["works"] and not table["user=all"]["works"]
+
+
+TEAM = """
+umask 022
+printf 'me:x:%s:%s::/:/bin/sh\\n' "$1" "$2" >passwd
+printf 'team:x:4242:me\\n' >group
+: >subgid; echo me:100000:1000 >subuid
+for name in passwd group subuid subgid; do mount --bind $name /etc/$name; done
+mkdir team; echo text >team/text; chown -R "$1:4242" team; chmod 2770 team
+"""
+
+
+def test_files_of_a_group_without_an_id(newest: Python, workdir: Path) -> None:
+    """It is told before, and the cure that is told works."""
+    require_root()
+    require_tool("newgidmap")
+    user = newest.user
+    code = "open('team/text', 'a').close(); import os; print(os.stat('team/text').st_gid)"
+    (workdir / "change.py").write_text(code)
+    mapped = "user,overlay=team,map-groups=4242:4242:1"
+    script = f"""
+set -e
+{TEAM}
+member() {{ setpriv --reuid $uid --regid $gid --groups 4242 "$@"; }}
+check() {{ member "{newest.executable}" -m unshare_boot check $1; }}
+change() {{ PY_UNSHARE=$1 member "{newest.executable}" change.py; }}
+uid=$1 gid=$2
+check user,overlay=team
+change user,overlay=team || true
+echo me:4242:1 >>/etc/subgid
+check {mapped}
+change {mapped}
+check user=auto,overlay=team
+"""
+    ids = [str(user.uid), str(user.gid)]
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", *ids]
+    done = newest.root.run(command, cwd=workdir)
+    lines = " ".join(done.ok().split())
+    assert lines.startswith("yes PY_UNSHARE='user,overlay=team' but: overlay: ")
+    assert "team' and perhaps more is of the group team (4242), which has no id inside" in lines
+    cure = "echo me:4242:1 | sudo tee -a /etc/subgid; then add map-groups=4242:4242:1 to the list"
+    assert f"cure: {cure} more: docs/troubleshooting.md#files-of-a-group-without-an-id" in lines
+    assert "Value too large" in done.stderr
+    rest = lines.partition("without-an-id ")[2]
+    assert rest == (f"yes PY_UNSHARE='{mapped}' 4242 yes PY_UNSHARE='user=auto,overlay=team'")

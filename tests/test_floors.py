@@ -20,7 +20,7 @@ SOURCE = PROJECT / "src" / "unshare_boot"
 FLOORS = (
     ("__main__", "pytest_plugin"),
     ("changes", "doctor"),
-    ("report",),
+    ("owners", "report"),
     ("__init__",),
     ("start",),
     ("inside", "refusal"),

@@ -15,15 +15,17 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import REFUSED, UnshareError
 from .inside import active, original_gid, original_uid
 from .items.id_ranges import FIRST_SUBORDINATE
-from .language import ITEMS, alternatives
+from .language import ITEMS, alternatives, parse
 from .language.readers import escaped
 from .namespaces import OFF, OUTBOUND
+from .owners import unmapped_group
 from .procfiles import granted_ids
 from .refusal.machine import Machine
 from .report import Hook, Report, Verdict
@@ -44,7 +46,9 @@ BARE = (
 )
 THROUGH_HOOK = f"import os, sys; sys.exit({UNRUN} if 'PY_UNSHARE' in os.environ else 0)"
 
-NO_HOOK = "the-hook-does-not-run"  # a heading of docs/troubleshooting.md
+# Headings of docs/troubleshooting.md.
+NO_HOOK = "the-hook-does-not-run"
+GROUPS = "files-of-a-group-without-an-id"
 
 
 def examine() -> Report:
@@ -65,7 +69,16 @@ def check(text: str) -> Verdict:
     if len(lists) > 1:
         text, whole = next((each for each in lists if check(each).works), text), text
         return Verdict(whole, text, works=True)
-    return _verdict(text, text, done)
+    return _warned(_verdict(text, text, done))
+
+
+def _warned(verdict: Verdict) -> Verdict:
+    """Add what a program will run into although the list works."""
+    plan = parse(verdict.list) if verdict.works else None
+    found = unmapped_group(plan) if plan is not None else None
+    if found is None:
+        return verdict
+    return replace(verdict, what=found[0], cure=found[1], cause=GROUPS)
 
 
 # The hook.

@@ -48,7 +48,8 @@ class Verdict:
         item: what it was tried for.
         list: the list.
         works: whether everything in it holds.
-        what: what failed; empty where it works, as are the next three.
+        what: what failed, or what a program will run into where it works; as a rule empty then, as
+            are the next three.
         why: the cause.
         cure: what to do about it.
         cause: the anchor of the heading on docs/troubleshooting.md; empty where there is none.
@@ -172,7 +173,7 @@ def show_verdict(verdict: Verdict, style: Style) -> str:
     more = f"{PAGE}#{verdict.cause}" if verdict.cause else ""
     lines = [f"{style.answer(verdict.works)}  PY_UNSHARE={shown(verdict.list)}"]
     for label, words in (
-        ("what:", verdict.what),
+        ("but: " if verdict.works else "what:", verdict.what),
         ("why: ", verdict.why),
         ("cure:", verdict.cure),
         ("more:", more),
