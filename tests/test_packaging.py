@@ -55,7 +55,8 @@ def test_a_wheel_holds_the_package_and_one_file_beside_it(session: Session, kind
 
 
 def dist_info_and_package() -> set[str]:
-    return {"unshare_boot", f"unshare_boot-{__version__}.dist-info"}
+    described = f"unshare_boot-{__version__}"
+    return {"unshare_boot", f"{described}.dist-info", f"{described}.data"}
 
 
 def test_the_pth_file_is_one_import_line(session: Session) -> None:
