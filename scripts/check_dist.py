@@ -239,7 +239,7 @@ def commit_problems(kind: str, members: dict[str, Member], commit: dict[str, Mem
 def source_of(name: str) -> str:
     """Where a wheel's file is in the repository."""
     inside = name.startswith("unshare_boot/") or name == "unshare_boot_start.py"
-    return f"src/{name}" if inside else name
+    return f"src/{name}" if inside else name.rpartition(".data/data/")[2]
 
 
 def read_contents() -> Contents:

@@ -79,7 +79,7 @@ def test_the_wheel_puts_them_where_man_looks(newest: Python) -> None:
 
 # What is typed, and what it has become after a tab. `/` at the end of a directory is the shell's.
 TYPED = [
-    ("ch", "<check>"),
+    ("chec", "<check>"),
     ("check user,ne", "<check><user,net>"),
     ("check user,tm", "<check><user,tmpfs=>"),
     ("check user,net=ga", "<check><user,net=gate>"),

@@ -28,6 +28,8 @@ function __unshare_boot_list
         echo 'tmpfs='\t'an empty tmpfs on DIR, holding at most SIZE; may be repeated' | string replace --regex -- '^' "$before"
         echo 'bind='\t'bind-mount SRC on DST, recursively; may be repeated' | string replace --regex -- '^' "$before"
         echo 'ro='\t'make DIR and all below it read-only; may be repeated' | string replace --regex -- '^' "$before"
+        echo 'rw='\t'below what ro, hide or tmpfs cover, DIR stays what it is: there, and writable; may be repeated' | string replace --regex -- '^' "$before"
+        echo 'hide='\t'PATH is there and empty, for nobody to read or write; may be repeated' | string replace --regex -- '^' "$before"
         echo 'overlay='\t'a throwaway copy-on-write view of DIR' | string replace --regex -- '^' "$before"
         echo 'caps='\t'children keep the capabilities; or nobody has any' | string replace --regex -- '^' "$before"
         echo 'sockets='\t'no sockets but unix and netlink ones; no namespace, so it works in most containers' | string replace --regex -- '^' "$before"
@@ -51,10 +53,10 @@ function __unshare_boot_list
             printf '%s\n' unix | string replace --regex -- '^' "$before$name="
     end
     switch $name
-        case tmpfs ro overlay
+        case tmpfs ro rw overlay
             __fish_complete_directories (string replace -- $name= '' $item) '' |
                 string replace --regex -- '^' "$before$name="
-        case user net mount uts ipc cgroup time pid record bind
+        case user net mount uts ipc cgroup time pid record bind hide
             __fish_complete_path (string replace -- $name= '' $item) '' |
                 string replace --regex -- '^' "$before$name="
     end
@@ -65,9 +67,10 @@ complete -c unshare-boot -n '__fish_is_first_token' -s h -d 'show this help mess
 complete -c unshare-boot -n '__fish_is_first_token' -l help -d 'show this help message and exit'
 complete -c unshare-boot -n '__fish_is_first_token' -l version -d 'show program'\''s version number and exit'
 complete -c unshare-boot -n '__fish_is_first_token' -l json -d 'print JSON'
-complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow' -a check -d 'say whether a list would work here'
-complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow' -a run -d 'run a command inside a list, Python or not'
-complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow' -a allow -d 'print the allow items that a record asks for'
+complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow changes' -a check -d 'say whether a list would work here'
+complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow changes' -a run -d 'run a command inside a list, Python or not'
+complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow changes' -a allow -d 'print the allow items that a record asks for'
+complete -c unshare-boot -n 'not __fish_seen_subcommand_from check run allow changes' -a changes -d 'show what an overlay has kept, or apply it'
 complete -c unshare-boot -n '__fish_seen_subcommand_from check' -s h -d 'show this help message and exit'
 complete -c unshare-boot -n '__fish_seen_subcommand_from check' -l help -d 'show this help message and exit'
 complete -c unshare-boot -n '__fish_seen_subcommand_from check' -l json -d 'as JSON'
@@ -79,4 +82,10 @@ complete -c unshare-boot -n '__fish_seen_subcommand_from allow' -s h -d 'show th
 complete -c unshare-boot -n '__fish_seen_subcommand_from allow' -l help -d 'show this help message and exit'
 complete -c unshare-boot -n '__fish_seen_subcommand_from allow' -l json -d 'as JSON'
 complete -c unshare-boot -n '__fish_seen_subcommand_from allow' --force-files
+complete -c unshare-boot -n '__fish_seen_subcommand_from changes' -s h -d 'show this help message and exit'
+complete -c unshare-boot -n '__fish_seen_subcommand_from changes' -l help -d 'show this help message and exit'
+complete -c unshare-boot -n '__fish_seen_subcommand_from changes' -l diff -d 'show what has changed in text files'
+complete -c unshare-boot -n '__fish_seen_subcommand_from changes' -l apply -d 'make the same changes in DIR'
+complete -c unshare-boot -n '__fish_seen_subcommand_from changes' -l json -d 'as JSON'
+complete -c unshare-boot -n '__fish_seen_subcommand_from changes' --force-files
 complete -c unshare-boot -n '__fish_seen_subcommand_from run' -a '(__fish_complete_subcommand --fcs-skip=3)'
