@@ -60,12 +60,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "only_full: takes too long for CI; --full runs it")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """A bound for each test, after which it shows where it hangs; in full there is none."""
-    seconds = 0 if config.getoption("--full") else HANGS
+    whole = config.getoption("--full")
+    seconds = 0 if whole else HANGS
     for item in items:
         if HERE in item.path.parents and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(seconds))
+    left_out = [item for item in items if not whole and item.get_closest_marker("only_full")]
+    items[:] = [item for item in items if item not in left_out]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -48,7 +48,7 @@ test_netrc test_spwd test_stat test_gdb test_repl test_pyrepl test__xxsubinterpr
 FILES = NAMES.split()
 
 # Those that CI runs: telling, and quick.
-QUICK = ["test_os"]
+QUICK = ["test_posix"]
 
 # Those that see whether a file's permissions hold.
 PERMISSIONS = ["test_shutil", "test_tempfile", "test_import", "test_py_compile"]

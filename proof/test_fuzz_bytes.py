@@ -24,7 +24,7 @@ from proof.grammar import FORMS, NAMESPACES, Meaning, Wrong, understand
 from proof.judge import check_refusal, good_to_print
 from proof.lists import SAMPLES, disturbed, heaps, right_lists
 
-CI_RUNS, FULL_RUNS = 30_000, 1_000_000
+CI_RUNS, FULL_RUNS = 15_000, 1_000_000
 CI_STARTS, FULL_STARTS = 200, 4_000
 
 # What libFuzzer puts together: names, words, signs, and what only some variables have.

@@ -176,11 +176,10 @@ def test_a_pull_request_that_would_be_released(session: Session, place: Path, ta
     tally.case()
 
 
+@pytest.mark.only_full
 @pytest.mark.parametrize("job", ["lint", "test", "others"])
-def test_a_pull_request(session: Session, place: Path, tally: Tally, full: bool, job: str) -> None:
+def test_a_pull_request(session: Session, place: Path, tally: Tally, job: str) -> None:
     """The suite is collected and not run: that is what happens around this."""
-    if not full:
-        pytest.skip("takes long: --full runs it")
     require_root()
     require_tool("sudo")
     python = builder(session)
