@@ -25,7 +25,7 @@ Parts = dict[str, str]  # the part of a list that stands for each group of items
 # Items that need each other are in one group: any value can be had with any of another group.
 ITEMS = {
     "user": ["user", "user=current", "user=1000:1001", "setgroups=deny,user"],
-    "operation": ["", "tmpfs=a", "bind=b:a", "ro=.", "overlay=."],
+    "operation": ["", "tmpfs=a", "bind=b:a", "ro=.", "overlay=.", "rw=a,ro=.", "hide=a"],
     "mount": ["", "mount", "mount=slave", "mount=shared"],
     "net": ["", "net", "net=down", "sys,net", "net,addr=10.0.0.1/8", "addr=fd00::1/64,net,sys"],
     "time": ["", "time", "time=+2d", "monotonic=+1d", "monotonic=-5,boottime=+3d"],
@@ -100,7 +100,7 @@ print(json.dumps({
     "pid": os.getpid(),
     "proc": int(os.readlink("/proc/self")),
     "cwd": os.getcwd(),
-    "a": os.listdir("a"),
+    "a": attempt(os.listdir, "a"),
     "write": attempt(write),
     "capabilities": [int(word, 16) for word in re.findall(r"^Cap...:\\t(\\w+)$", status, re.M)],
     "no_new_privs": int(re.findall(r"^NoNewPrivs:\\t(\\d)$", status, re.M)[0]),
@@ -190,9 +190,12 @@ def check(python: Python, parts: Parts, directory: Path, as_root: bool) -> None:
 
     assert seen["cwd"] == str(directory)
     operation = parts["operation"]
-    assert seen["a"] == {"tmpfs=a": [], "bind=b:a": ["in-b"]}.get(operation, ["in-a"])
-    assert seen["write"] == ("EROFS" if operation == "ro=." else True)
-    assert (directory / "written").exists() == (operation not in ("ro=.", "overlay=."))
+    hidden = "EACCES" if parts["caps"] == "caps=none" else []
+    listings = {"tmpfs=a": [], "bind=b:a": ["in-b"], "hide=a": hidden}
+    assert seen["a"] == listings.get(operation, ["in-a"])
+    read_only = operation in ("ro=.", "rw=a,ro=.")
+    assert seen["write"] == ("EROFS" if read_only else True)
+    assert (directory / "written").exists() == (not read_only and operation != "overlay=.")
 
     inheritable, permitted, effective, bounding, ambient = seen["capabilities"]
     whole = 2 ** (int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1) - 1
