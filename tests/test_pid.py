@@ -881,3 +881,21 @@ def test_without_user_it_is_refused(newest: Python) -> None:
     done = newest.run("print('user code')", unshare="pid")
     assert (done.status, done.stdout) == (125, "")
     assert "user,pid" in done.stderr
+
+
+MASKED = """
+touch mask; echo masked >mask; mount --bind mask /proc/uptime && exec "$@"
+"""
+
+
+def test_a_masked_proc_and_real_root(newest: Python, workdir: Path) -> None:
+    """Who may mount is held back by nothing; a user namespace is."""
+    require_root()
+    code = "print(open('/proc/uptime').read() == 'masked\\n')"
+    outer = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", MASKED, "sh"]
+    command = [*outer, *newest.command(code)]
+    for listing, masked in (("mount", True), ("pid", False), ("pid,proc=keep", True)):
+        done = newest.root.run(command, env={"PY_UNSHARE": listing}, cwd=workdir)
+        assert done.ok() == f"{masked}\n", listing
+    done = newest.root.run(command, env={"PY_UNSHARE": "user,pid"}, cwd=workdir)
+    assert done.status == 125 and "parts of /proc are masked" in done.stderr
