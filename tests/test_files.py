@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, User, ours, own_shared_mounts, require_tool
+from harness import Finished, Python, User, ours, own_shared_mounts, require_root, require_tool
 
 # Tells of each path what can be done there, in one word.
 LOOK = """
@@ -339,3 +339,35 @@ except unshare_boot.UnshareError as error: print(error.item)
 print(before == [os.readlink(f"/proc/self/ns/{name}") for name in ("user", "mnt")])
 """
     assert newest.run(code, cwd=home).ok() == "hide='.'\nTrue\n"
+
+
+LINKED = """
+set -e
+cp -a /etc etc; rm -f etc/resolv.conf; ln -s /run/resolver/resolv.conf etc/resolv.conf
+mount --bind etc /etc; mount -t tmpfs -o mode=755 tmpfs /run; mkdir /run/resolver
+echo nameserver 192.0.2.53 >/run/resolver/resolv.conf
+exec setpriv --reuid "$0" --regid "$1" --clear-groups "$2" -c 'print("user code")'
+"""
+
+
+def test_the_resolvers_configuration_is_not_covered(newest: Python, workdir: Path) -> None:
+    """It may be a link into /run, where little else is worth keeping."""
+    require_tool("pasta")
+    require_root()
+    who = newest.user
+
+    def start(unshare: str) -> Finished:
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", LINKED]
+        command += [str(who.uid), str(who.gid), str(newest.executable)]
+        return newest.root.run(command, env={"PY_UNSHARE": unshare}, cwd=workdir)
+
+    for item, keeping in (("tmpfs", "rw"), ("hide", "ro")):
+        listing = f"user,net=pasta,{item}=/run"
+        done = start(listing)
+        shutil.rmtree(workdir / "etc")
+        assert (done.status, done.stdout) == (125, "")
+        reason = "covers '/run/resolver/resolv.conf', by which names are found: add "
+        assert f"{item}='/run': {reason}{keeping}=/run/resolver\n" in done.stderr
+        again = start(f"{listing},{keeping}=/run/resolver")
+        assert "covers" not in again.stderr  # what it says else is of this machine's network
+        shutil.rmtree(workdir / "etc")

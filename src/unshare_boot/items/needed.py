@@ -9,8 +9,10 @@ import sys
 from errno import EBUSY, EINVAL
 
 from ..errors import UnshareError, named
-from ..namespaces import Plan
+from ..language.readers import escaped
+from ..namespaces import OUTBOUND, Plan
 from ..procfiles import is_below
+from ..resolv_conf import RESOLV_CONF, is_on_loopback
 from .mounts import existing, kept_below
 
 PACKAGES = ("site-packages", "dist-packages")
@@ -19,6 +21,8 @@ PACKAGES = ("site-packages", "dist-packages")
 def require_in_sight(plan: Plan) -> None:
     """Refuse a list that covers the interpreter, its packages or the working directory.
 
+    And, where there is a way out, the resolver's configuration: it may be a link into /run.
+
     Raises:
         UnshareError: ``item`` is what covers it, ``target`` is what is covered of Python.
     """
@@ -26,6 +30,11 @@ def require_in_sight(plan: Plan) -> None:
         path = path.rstrip("/")
         reason = f"covers {path!r}, from which this Python loads its modules"
         raise UnshareError(EBUSY, reason, item, "", path)
+    if plan.net in OUTBOUND and not is_on_loopback():  # else another file is put in its place
+        for path, item in covered(plan, [os.path.realpath(RESOLV_CONF)]).items():
+            keeps = f"{'ro' if item[:4] == 'hide' else 'rw'}={escaped(os.path.dirname(path))}"
+            reason = f"covers {path!r}, by which names are found: add {keeps}"
+            raise UnshareError(EINVAL, reason, item)
     directory = working_directory()
     for item in covered(plan, [directory]).values():
         reason = f"covers the working directory, {directory!r}, and has none of that name itself"
