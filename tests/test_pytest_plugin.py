@@ -758,3 +758,11 @@ def test_reports_are_not_lost_in_an_overlay(
     else:
         assert "1 passed" in done.ok()
         assert (tested.user.home / ("x.xml" if len(options) == 1 else "c.xml")).exists()
+
+
+def test_reports_are_not_lost_where_rw_keeps_them(run: Run, tested: Python) -> None:
+    """Below a tmpfs; what is beside that directory would be gone."""
+    options = ["--unshare=user=current,tmpfs=..,rw=.", "--junitxml=x.xml"]
+    assert "1 passed" in run(*options, test_it="def test(): pass").ok()
+    done = run(*options[:1], "--junitxml=../x.xml", test_it="def test(): pass")
+    assert done.status == 4 and "lies below tmpfs=.." in done.stderr
