@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (OSError, ValueError, KeyError) as error:
             parser.error(f"{chosen.record} is no record: {error}")
     elif chosen.command == "changes":
-        from .changes import show_changes
+        from .changes.shown import show_changes
 
         how = {"as_diff": chosen.diff, "as_json": chosen.json}
         try:
