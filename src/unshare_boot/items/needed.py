@@ -12,7 +12,6 @@ from ..errors import UnshareError, named
 from ..language.readers import escaped
 from ..namespaces import OUTBOUND, Plan
 from ..procfiles import is_below
-from ..resolv_conf import RESOLV_CONF, is_on_loopback
 from .mounts import existing, kept_below
 
 PACKAGES = ("site-packages", "dist-packages")
@@ -30,14 +29,22 @@ def require_in_sight(plan: Plan) -> None:
         path = path.rstrip("/")
         reason = f"covers {path!r}, from which this Python loads its modules"
         raise UnshareError(EBUSY, reason, item, "", path)
-    if plan.net in OUTBOUND and not is_on_loopback():  # else another file is put in its place
-        for path, item in covered(plan, [os.path.realpath(RESOLV_CONF)]).items():
-            keeps = f"{'ro' if item[:4] == 'hide' else 'rw'}={escaped(os.path.dirname(path))}"
-            reason = f"covers {path!r}, by which names are found: add {keeps}"
-            raise UnshareError(EINVAL, reason, item)
+    if plan.net in OUTBOUND:
+        _require_resolver(plan)
     directory = working_directory()
     for item in covered(plan, [directory]).values():
         reason = f"covers the working directory, {directory!r}, and has none of that name itself"
+        raise UnshareError(EINVAL, reason, item)
+
+
+def _require_resolver(plan: Plan) -> None:
+    from ..resolv_conf import RESOLV_CONF, is_on_loopback
+
+    if is_on_loopback():  # another file is put in its place
+        return
+    for path, item in covered(plan, [os.path.realpath(RESOLV_CONF)]).items():
+        keeps = f"{'ro' if item[:4] == 'hide' else 'rw'}={escaped(os.path.dirname(path))}"
+        reason = f"covers {path!r}, by which names are found: add {keeps}"
         raise UnshareError(EINVAL, reason, item)
 
 
