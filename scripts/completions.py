@@ -57,7 +57,7 @@ _unshare_boot() {
             _unshare_boot_list "$word"
             [[ $command == check && $word == -* ]] && COMPREPLY=(--json)
             compopt -o nospace ;;
-        run/1) mapfile -t COMPREPLY < <(compgen -c -- "$word") ;;
+        run/1 | where/*) mapfile -t COMPREPLY < <(compgen -c -- "$word"; compgen -f -- "$word") ;;
         run/* | allow/0) compopt -o default ;;
     esac
     # What is before the last of these characters is not part of the word that bash replaces.
@@ -84,6 +84,10 @@ _unshare_boot_command() {
         ((CURRENT--))
     fi
     _normal
+}
+
+_unshare_boot_python() {
+    _alternative 'commands:command:_command_names -e' 'files:file:_files'
 }
 
 local commands=(
@@ -178,7 +182,9 @@ def zsh_case(command: facts.Command) -> str:
         return " ".join(
             ["shift words; ((CURRENT--)); _arguments", *options, "1:list:_unshare_boot_list", *rest]
         )
-    files = ["'1:file:_files'"] if command.operands else []
+    several = any(name.startswith("[") for name, _ in command.operands)
+    operands = "'*:python:_unshare_boot_python'" if several else "'1:file:_files'"
+    files = [operands] if command.operands else []
     return " ".join(["shift words; ((CURRENT--)); _arguments", *options, *files])
 
 
@@ -223,6 +229,8 @@ def fish_commands() -> list[str]:
             lines.append(f"complete -c unshare-boot -n {quoted(seen)} -a '(__unshare_boot_list)'")
         elif command.operands:
             lines.append(f"complete -c unshare-boot -n {quoted(seen)} --force-files")
+    where = "complete -c unshare-boot -n '__fish_seen_subcommand_from where'"
+    lines.append(f"{where} -a '(__fish_complete_command)'")
     run = "complete -c unshare-boot -n '__fish_seen_subcommand_from run'"
     return [*lines, f"{run} -a '(__fish_complete_subcommand --fcs-skip=3)'"]
 

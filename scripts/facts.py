@@ -93,7 +93,9 @@ def _command(name: str, text: str, parser: argparse.ArgumentParser) -> Command:
         if action.option_strings:
             options += [(each, action.help or "") for each in action.option_strings]
         elif not isinstance(action, argparse._SubParsersAction):
-            operands.append((str(action.metavar), action.help or ""))
+            several = action.nargs == "*"
+            shown = f"[{action.metavar} ...]" if several else str(action.metavar)
+            operands.append((shown, action.help or ""))
     return Command(name, text, tuple(options), tuple(operands))
 
 

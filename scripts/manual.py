@@ -11,7 +11,11 @@ DATE = "2026-11-27"  # of the last change to the words below
 SITE = "https://github.com/unshare-boot/unshare-boot"
 
 STATUS = [
-    ("0", "The hook runs, or the list of \\fBcheck\\fR works."),
+    (
+        "0",
+        "The hook runs, the list of \\fBcheck\\fR works, or the variable takes effect in all that"
+        " \\fBwhere\\fR was given, or in any of PATH.",
+    ),
     ("1", "It does not."),
     ("2", "The command line was not understood."),
     ("125", "\\fBrun\\fR: the list could not be entered; the command was not started."),
@@ -63,8 +67,8 @@ def command_page() -> str:
     for command in commands:
         lines += [".TP", f"\\fB{command.name}\\fR {usage(command)}", sentence(command.help)]
         for name, text in command.operands:
-            if " ..." not in name:
-                lines += [f"{operand(name)}: {escape(text)}."]
+            if not name.endswith(" ..."):
+                lines += [f"{operand(name.strip('[]'))}: {escape(text)}."]
     lines += [".SH OPTIONS", *definitions(named(whole.options))]
     lines += ['.SH "EXIT STATUS"', *definitions(STATUS)]
     lines += [
@@ -173,7 +177,9 @@ def usage(command: facts.Command) -> str:
 
 def operand(name: str) -> str:
     """A placeholder, or several words of one."""
-    dashes = "[\\fB\\-\\-\\fR] " if " ..." in name else ""
+    if name.startswith("["):
+        return f"[\\fI{escape(name[1:-1])}\\fR]"
+    dashes = "[\\fB\\-\\-\\fR] " if name.endswith(" ...") else ""
     return f"{dashes}\\fI{escape(name)}\\fR"
 
 

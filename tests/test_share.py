@@ -87,6 +87,7 @@ TYPED = [
     ("run off", "<run><offline>"),
     ("check user,overlay=wo", "<check><user,overlay=work>"),
     ("allow rec", "<allow><record.json>"),
+    ("where whic", "<where><which>"),
     ("run user -- ech", "<run><user><--><echo>"),
     ("check --js", "<check><--json>"),
 ]

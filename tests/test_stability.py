@@ -17,6 +17,7 @@ from harness import Python
 from harness.session import PROJECT
 from unshare_boot import pytest_plugin
 from unshare_boot.report import Hook, Report, Verdict
+from unshare_boot.where import Found
 
 PAGE = (PROJECT / "docs" / "stability.md").read_text()
 
@@ -37,6 +38,7 @@ def test_the_keys_of_the_doctor() -> None:
     assert told["`unshare-boot --json`"] == keys(Report)
     assert told["its `hook`"] == keys(Hook)
     assert told["each of its `items`, and `unshare-boot check LIST --json`"] == keys(Verdict)
+    assert told["each of the list of `unshare-boot where --json`"] == keys(Found)
 
 
 def test_the_keys_of_the_record(newest: Python, workdir: Path) -> None:

@@ -1,8 +1,8 @@
 """The command ``unshare-boot``, or ``python -m unshare_boot``.
 
-Without a command it shows what is available here, or why not; ``check`` asks for one list, ``run``
-starts any program inside one, ``allow`` reads a record of the gate's, and ``changes`` what an
-overlay has kept.
+Without a command it shows what is available here, or why not; ``check`` asks for one list,
+``where`` for other Pythons, ``run`` starts any program inside a list, ``allow`` reads a record of
+the gate's, and ``changes`` what an overlay has kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ language this machine gives to this user: each is tried in a child process,
 which then ends. Nothing is changed."""
 
 EPILOG = """\
-exit status: 0 if the hook runs, or the list of `check` works; 1 if not; 2 for
+exit status: 0 if the hook runs, the list of `check` works, or PY_UNSHARE takes
+effect in all Pythons that `where` was given, or in any of PATH; 1 if not; 2 for
 a wrong command line; that of the command for `run`. NO_COLOR switches colours
 off."""
 
@@ -66,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             good, text = True, show_changes(chosen.changes, chosen.apply, **how)
         except (OSError, ValueError) as error:
             parser.error(str(error))
+    elif chosen.command == "where":
+        good, text = show_where(chosen.pythons, chosen.json)
     else:
         good, text = show_answer(getattr(chosen, "list", None), chosen.json)
     try:
@@ -90,6 +93,10 @@ def make_parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="run a command inside a list, Python or not")
     for each in (check, run):
         each.add_argument("list", metavar="LIST", help="as PY_UNSHARE has it, such as user,net")
+    where = commands.add_parser("where", help="say which Pythons look at PY_UNSHARE")
+    where.add_argument(
+        "pythons", metavar="PYTHON", nargs="*", help="paths or commands; those on PATH if none"
+    )
     run.add_argument("arguments", metavar="COMMAND ...", nargs=argparse.REMAINDER, help="to run")
     allow = commands.add_parser("allow", help="print the allow items that a record asks for")
     allow.add_argument("record", metavar="RECORD", help="a file that record=FILE has written")
@@ -98,7 +105,7 @@ def make_parser() -> argparse.ArgumentParser:
     changes.add_argument("--diff", action="store_true", help="show what has changed in text files")
     changes.add_argument("--apply", metavar="DIR", help="make the same changes in DIR")
     # Without a default of its own, or it would undo an earlier --json.
-    for each in (check, allow, changes):
+    for each in (check, where, allow, changes):
         each.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="as JSON")
     return parser
 
@@ -117,6 +124,18 @@ def show_answer(text: str | None, as_json: bool) -> tuple[bool, str]:
         found = doctor.check(text)
         good, shown = found.works, show_verdict(found, style)
     return good, json.dumps(found.as_dict(), indent=2) if as_json else shown
+
+
+def show_where(pythons: list[str], as_json: bool) -> tuple[bool, str]:
+    """Return whether these Pythons look at PY_UNSHARE, or any on PATH, and what to print."""
+    from .report import Style
+    from .where import show, where
+
+    found = where(pythons)
+    good = (all if pythons else any)(each.takes_effect for each in found)
+    if as_json:
+        return good, json.dumps([each.as_dict() for each in found], indent=2)
+    return good, show(found, Style.of(sys.stdout))
 
 
 def run_command(text: str, command: list[str]) -> NoReturn:
