@@ -137,7 +137,7 @@ def test_after(run):
 def test_user(): assert os.getpid() != PID
 @pytest.mark.unshare("pid")
 def test_pid(): assert os.getpid() == 2
-@pytest.mark.unshare("mount,bind=/nowhere:/tmp")
+@pytest.mark.unshare("mount,bind=/nowhere:/mnt")
 def test_refused(own): pass
 @pytest.mark.unshare("net,mount,tmpfs=/mnt")
 def test_hidden(): assert not os.listdir("/mnt")
@@ -171,7 +171,7 @@ def test_in_the_process_itself(versions: Run, more: list[str]) -> None:
         "test_network": "FAILED in this process",
         "test_end": "PASSED",
     }, done.stdout
-    assert "bind='/nowhere:/tmp': stat" in done.stdout
+    assert "bind='/nowhere:/mnt': stat" in done.stdout
     assert "isolated by unshare-boot" in done.stdout
     assert re.search(r"^FAILED test_it.py::test_network", done.stdout, re.M)
 
