@@ -1,6 +1,6 @@
 """Attempts to get out of the namespaces, or to more rights: each has the outcome that the docs say.
 
-docs/security.md has a row for each attempt, and this reads from there what is to come of it.
+docs/attempts.md has a row for each attempt, and this reads from there what is to come of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proof.conftest import Tally, Watch
 from proof.escapes import ATTEMPTS, Attempt
 from proof.escapes.outside import INSIDE, REACHED, REFUSED
 
-PAGE = PROJECT / "docs" / "security.md"
+PAGE = PROJECT / "docs" / "attempts.md"
 PROOF = Path(__file__).parent
 SECRET = os.urandom(16).hex()
 

@@ -1,6 +1,6 @@
 """A program that is out to write elsewhere, under ro=/,rw=.,caps=none,pid.
 
-docs/security.md has a row for each way that it tries, with what comes of it.
+docs/attempts.md has a row for each way that it tries, with what comes of it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harness.processes import Argument
 from harness.session import PROJECT
 
 LIST = "ro=/,rw=.,caps=none,pid"
-PAGE = (PROJECT / "docs" / "security.md").read_text()
+PAGE = (PROJECT / "docs" / "attempts.md").read_text()
 
 # Each way is a function, run in a child of its own; what it raises is what came of it.
 HOSTILE = r"""

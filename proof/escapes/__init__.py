@@ -6,7 +6,7 @@ its standard output what it has got, or with which errors the kernel has refused
 `outside`, which has all that could be reached, and looks whether something was. Both run in the
 interpreter under test, so they need nothing but Python's own modules, from 3.9 on.
 
-What an attempt is called here is what its row is called in docs/security.md.
+What an attempt is called here is what its row is called in docs/attempts.md.
 """
 
 from __future__ import annotations

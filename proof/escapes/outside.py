@@ -4,7 +4,7 @@ As a program, this file is that process. It has sockets, files, memory, a child 
 starts interpreters that make an attempt (`proof.escapes`), isolated or not, as children of its own;
 and it looks whether it has noticed anything. It says first which facts it has, since not every
 machine has all; then each line of its standard input asks for an attempt, in JSON, and each line of
-its standard output tells the outcome in the words of docs/security.md.
+its standard output tells the outcome in the words of docs/attempts.md.
 """
 
 from __future__ import annotations
