@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import Python
 from hosts.cures import ways
+from unshare_boot.refusal.pages import page_of
 
 WRITE = os.environ.get("UNSHARE_BOOT_WRITE_HOSTS") == "1"
 PAGE = Path(__file__).parent.parent / "docs" / "hosts.md"
@@ -58,7 +59,7 @@ class Cell:
 
     Attributes:
         works: it was entered.
-        cause: the heading on docs/troubleshooting.md, where it was refused.
+        cause: the heading on a page of troubleshooting, where it was refused.
         proved: how many ways out of its cure were taken, and led somewhere.
     """
 
@@ -139,13 +140,17 @@ def _listed(unshare: str) -> str:
     return f"`{unshare}`".replace("|", "\\|")
 
 
+def _link(cause: str) -> str:
+    return f"{page_of(cause)[len('docs/') :]}#{cause}"
+
+
 def _refused(cells: dict[str, Cell]) -> str:
     causes: dict[str, list[str]] = {}
     for name, cell in cells.items():
         if not cell.works:
             causes.setdefault(cell.cause, []).append(f"{_listed(name)} ({cell.proved})")
     parts = [
-        f"[{cause.replace('-', ' ')}](troubleshooting.md#{cause}): {', '.join(names)}"
+        f"[{cause.replace('-', ' ')}]({_link(cause)}): {', '.join(names)}"
         for cause, names in causes.items()
     ]
     return "; ".join(parts) or "nothing"

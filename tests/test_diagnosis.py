@@ -1,4 +1,4 @@
-"""Refusals: each cause is brought about, and the words are those of docs/troubleshooting.md.
+"""Refusals: each cause is brought about, and the words are those of docs/troubleshooting*.md.
 
 What this kernel cannot be made to do (other kernels, Ubuntu's AppArmor, Debian's switch) is done by
 strace's fault injection with files mounted over /proc/sys, or told by a faked tree.
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness import Finished, Python, require_root, require_tool
+from harness.session import PROJECT
 from unshare_boot import UnshareError
 from unshare_boot.namespaces import NAMESPACES
 from unshare_boot.refusal.causes import CAUSES
@@ -26,18 +27,18 @@ from unshare_boot.refusal.message import (
     FAULT,
     INCOMPLETE,
     OUT_OF_MEMORY,
-    PAGE,
     UNKNOWN,
     UNKNOWN_CAUSE,
     explain,
 )
+from unshare_boot.refusal.pages import CONTAINERS, MACHINE, PAGE, page_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness import Session
 
-TROUBLESHOOTING = Path(__file__).parent.parent / "docs" / "troubleshooting.md"
+PAGES = [PROJECT / page for page in (PAGE, CONTAINERS, MACHINE)]
 
 SLUGS = {each.slug for each in CAUSES} | {FAULT, INCOMPLETE, OUT_OF_MEMORY, UNKNOWN_CAUSE}
 
@@ -72,23 +73,35 @@ def told(done: Finished | bytes) -> Told:
     assert list(found) == [label for label in ("what", "why", "cure", "more") if label in found]
     page, _, cause = found.get("more", "").partition("#")
     result = Told(found["what"], found.get("why", ""), found.get("cure", ""), cause)
-    assert (page, bool(cause)) == ((PAGE, True) if result.why else ("", False))
-    whole = TROUBLESHOOTING.read_text(encoding="utf-8")
+    assert (page, bool(cause)) == ((page_of(cause), True) if result.why else ("", False))
+    whole = "".join(path.read_text(encoding="utf-8") for path in PAGES)
     quoted = plain(sections()[cause] if cause else whole)
     for words in (result.why, result.cure):
         first, *others = words.split("; and ")
-        assert plain(first) in quoted, f"docs/troubleshooting.md#{cause} does not quote: {words}"
+        assert plain(first) in quoted, f"{page_of(cause)}#{cause} does not quote: {words}"
         for other in others:
-            assert plain(other) in plain(whole), f"docs/troubleshooting.md does not quote: {other}"
+            assert plain(other) in plain(whole), f"no page quotes: {other}"
     return result
 
 
 def sections() -> dict[str, str]:
-    """What docs/troubleshooting.md has below each heading, by the heading's anchor."""
+    """What the pages have below each heading that a message may name, by the heading's anchor."""
+    found: dict[str, str] = {}
+    for path in PAGES:
+        for anchor, text in headings(path).items():
+            if anchor in SLUGS:
+                assert anchor not in found, f"two headings make the anchor {anchor}"
+                assert page_of(anchor) == path.relative_to(PROJECT).as_posix()
+                found[anchor] = text
+    return found
+
+
+def headings(path: Path) -> dict[str, str]:
+    """What a page has below each heading."""
     found: dict[str, str] = {}
     fenced = False
     anchor = ""
-    for line in TROUBLESHOOTING.read_text(encoding="utf-8").splitlines(keepends=True):
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         fenced ^= line.startswith("```")
         if line.startswith("#") and not fenced:
             anchor = re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()).replace(" ", "-")

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import __version__
 from .errors import named, shown
 from .refusal.machine import Machine
-from .refusal.message import PAGE, UNKNOWN_CAUSE
+from .refusal.message import UNKNOWN_CAUSE
+from .refusal.pages import more
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -52,7 +53,7 @@ class Verdict:
             are the next three.
         why: the cause.
         cure: what to do about it.
-        cause: the anchor of the heading on docs/troubleshooting.md; empty where there is none.
+        cause: the anchor of the heading, see refusal.pages; empty where there is none.
     """
 
     item: str
@@ -170,13 +171,12 @@ def _row(verdict: Verdict, style: Style) -> str:
 
 def show_verdict(verdict: Verdict, style: Style) -> str:
     """Return the answer of ``check`` for people to read: the lines are those of a refusal."""
-    more = f"{PAGE}#{verdict.cause}" if verdict.cause else ""
     lines = [f"{style.answer(verdict.works)}  PY_UNSHARE={shown(verdict.list)}"]
     for label, words in (
         ("but: " if verdict.works else "what:", verdict.what),
         ("why: ", verdict.why),
         ("cure:", verdict.cure),
-        ("more:", more),
+        ("more:", more(verdict.cause)),
     ):
         if words:
             lines.append(f"  {label} {style.block(words, LABEL_INDENT)}")

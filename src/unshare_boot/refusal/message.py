@@ -17,6 +17,7 @@ import sys
 from errno import EEXIST, EINVAL, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOTDIR, errorcode
 
 from ..errors import UnshareError, failed, shown
+from .pages import more
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +30,9 @@ OBVIOUS = (ENOENT, EEXIST, ENOTDIR, EISDIR, ELOOP, ENAMETOOLONG)
 UNKNOWN = "none of the known causes was found on this machine"
 LONGEST = 2000  # characters of one line
 LONGEST_END = 500  # of these, at its end
-PAGE = "docs/troubleshooting.md"
 PROJECT = "https://github.com/unshare-boot/unshare-boot/issues"
 
-# Headings of that page which are no cause of a system call's failure.
+# Headings of docs/troubleshooting.md which are no cause of a system call's failure.
 UNKNOWN_CAUSE = "none-of-the-known-causes"
 OUT_OF_MEMORY = "memory"
 INCOMPLETE = "incomplete-installation"
@@ -62,8 +62,7 @@ def explain(text: str, error: BaseException, started: bool = False, root: str = 
                 lines.append(f"  list: {_one_line(each)}")
             lines.append(f"  what: {_what(its_error)}")
             slug, why, cure = diagnose(each, its_error, root)
-            more = f"{PAGE}#{slug}" if slug else ""
-            for label, words in (("why: ", why), ("cure:", cure), ("more:", more)):
+            for label, words in (("why: ", why), ("cure:", cure), ("more:", more(slug))):
                 if words:
                     lines.append(f"  {label} {_one_line(words)}")
     except BaseException:  # the refusal itself must not be lost over its explanation
@@ -81,7 +80,7 @@ def diagnose(text: str, error: BaseException, root: str = "") -> "Diagnosis":
         root: the directory to look at instead of ``/``, for tests.
 
     Returns:
-        The anchor of the heading on docs/troubleshooting.md, why, and the cure; each empty where
+        The anchor of the heading (see pages), why, and the cure; each empty where
         there is nothing to say.
     """
     if isinstance(error, OSError):

@@ -1,6 +1,6 @@
 """Why a system call was refused: the table of what is known to cause that, and `find`.
 
-Each cause is a row of `CAUSES`: its heading on docs/troubleshooting.md, the system calls and errors
+Each cause is a row of `CAUSES`: its heading on a page (see pages), the system calls and errors
 that it can explain, and a function that looks for it on the machine.
 """
 
@@ -41,7 +41,7 @@ class Cause:
     """One cause.
 
     Attributes:
-        slug: the anchor of its heading on docs/troubleshooting.md.
+        slug: the anchor of its heading, see refusal.pages.
         look: returns why, and the cure, if this is what the machine shows; None otherwise.
         calls: the system calls whose failure it can explain; empty for any.
         errnos: the errors of those; empty for any.

@@ -87,7 +87,7 @@ def apparmor_on_ubuntu(case: Case) -> "Finding":
     return (
         f"Ubuntu's AppArmor restriction ({SETTING}=1) gives an ordinary program {gets}",
         f"sudo sysctl -w {SETTING}=0 (or a profile for this interpreter alone, see "
-        "docs/troubleshooting.md)",
+        "docs/troubleshooting-machine.md)",
     )
 
 
