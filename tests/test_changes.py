@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, User
+from harness import Finished, Python, User, require_root
 
 WORK = """
 import os, shutil
@@ -94,6 +94,7 @@ def test_what_was_written_is_kept_shown_and_applied(
     either: Python, top: Path, as_root: bool
 ) -> None:
     if as_root:
+        require_root()
         for path in [top, *top.rglob("*")]:
             os.chown(path, 0, 0)
     before = tree(top)
@@ -134,6 +135,8 @@ def test_a_second_start_goes_on(newest: Python, top: Path) -> None:
 
 @pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
 def test_two_at_once_are_refused(newest: Python, top: Path, as_root: bool) -> None:
+    if as_root:
+        require_root()
     listing = "overlay=top:kept" if as_root else "user,overlay=top:kept"
     with newest.hold(listing, cwd=top.parent, as_root=as_root):
         done = newest.run("print('user code')", unshare=listing, cwd=top.parent, as_root=as_root)

@@ -246,8 +246,8 @@ if __name__ == "__main__":
     open("result", "w").close()
 """)
     for more in ("", ",pid", ",caps=none", ",pid,caps=none"):
-        listing = f"user=current,ro=/,rw=.,tmpfs=/dev/shm,tmpfs=/var/tmp{more}"
-        env = {"TMPDIR": "/var/tmp"}
+        listing = f"user=current,ro=/,rw=.,tmpfs=/dev/shm,tmpfs=/mnt{more}"
+        env = {"TMPDIR": "/mnt"}
         done = newest.run(["pool.py"], unshare=listing, cwd=home / "project", env=env)
         assert done.ok() == "45\n", more
 

@@ -79,6 +79,7 @@ way("rename the directory around the own one")(lambda: rename_around())
 def rename_around():
     around = os.path.dirname(os.getcwd())
     os.rename(around, f"{around}-hostile")
+    os.rename(f"{around}-hostile", around)  # for those that come after it
 
 way("move a file of one's own there")(lambda: os.rename("own", new))
 way("make a hard link to a file in the own directory, and write to that")(

@@ -31,10 +31,12 @@ def release_files(session: Session) -> list[Path]:
 def sources() -> list[str]:
     """What belongs to the project here: of a git checkout what git has, of an sdist everything."""
     if not (PROJECT / ".git").exists():
-        ignored = shutil.ignore_patterns(".venv*", ".*_cache", "__pycache__", "dist", "build")
+        ignored = shutil.ignore_patterns(".venv*", ".*_cache", ".hypothesis", "__pycache__")
+        made = {"dist", "build", "site"}
         files: list[str] = []
         for directory, names, inside in os.walk(PROJECT):
             skipped = ignored(directory, [*names, *inside])
+            skipped |= made if Path(directory) == PROJECT else set()
             names[:] = [name for name in names if name not in skipped]
             here = Path(directory).relative_to(PROJECT)
             files += [str(here / name) for name in inside if name not in skipped]
