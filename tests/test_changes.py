@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ensurepip
 import json
 import os
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, User, require_root
+from harness import Finished, Python, Session, User, require_root
 
 WORK = """
 import os, shutil
@@ -278,20 +277,16 @@ def wheel(directory: Path) -> Path:
     return path
 
 
-def test_an_installation_that_is_looked_at_first(oldest: Python, workdir: Path) -> None:
+def test_an_installation_that_is_looked_at_first(
+    session: Session, oldest: Python, workdir: Path
+) -> None:
     """With pip, into an environment: the same tree as without."""
-    bundled = Path(ensurepip.__file__).parent.glob("_bundled/pip-*.whl")
-    pip = shutil.copy(next(bundled), workdir)
+    pip = workdir / "pip"
+    session.uv("pip", "install", "--python", oldest.executable, "--target", pip, "pip")
     package = wheel(workdir)
     venv = workdir / ".venv"
-    install: list[Path | str] = [
-        venv / "bin/python",
-        f"{pip}/pip",
-        "install",
-        "-q",
-        "--no-index",
-        package,
-    ]
+    python = venv / "bin/python"
+    install: list[Path | str] = [python, pip / "pip", "install", "-q", "--no-index", package]
 
     def fresh() -> None:
         shutil.rmtree(venv, ignore_errors=True)

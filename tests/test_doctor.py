@@ -373,3 +373,18 @@ check user=auto,overlay=team
     assert "Value too large" in done.stderr
     rest = lines.partition("without-an-id ")[2]
     assert rest == (f"yes PY_UNSHARE='{mapped}' 4242 yes PY_UNSHARE='user=auto,overlay=team'")
+
+
+def test_a_directory_below_an_overlay_that_may_not_be_searched(
+    newest: Python, workdir: Path
+) -> None:
+    """Its names can be listed, and that is all: no file in there can be changed either."""
+    (workdir / "open/closed").mkdir(parents=True)
+    (workdir / "open/closed/file").touch()
+    if os.getuid() == 0:
+        for path in [workdir / "open", *(workdir / "open").rglob("*")]:
+            os.chown(path, newest.user.uid, newest.user.gid)
+    (workdir / "open/closed").chmod(0o444)
+    done = newest.run(["-m", "unshare_boot", "check", "user,overlay=open"], cwd=workdir)
+    (workdir / "open/closed").chmod(0o755)
+    assert done.ok().split() == ["yes", "PY_UNSHARE='user,overlay=open'"]

@@ -108,6 +108,27 @@ def test_ro_before_mount_setattr_where_not_every_mount_can_be_reached(
     assert found == ["written" if "rw" in mounts else "EROFS", "EROFS"]
 
 
+def test_what_others_inside_could_get_to_is_not_left_out(newest: Python, home: Path) -> None:
+    """Root without CAP_DAC_OVERRIDE cannot get there, and can become the user who can."""
+    without = "-dac_override,-dac_read_search"
+    strace = [require_tool("strace"), "-f", "-o", "/dev/null"]
+    strace += ["-e", "inject=open_tree,mount_setattr:error=ENOSYS"]
+    closed = str(home.parent / "closed")
+    script = f"""
+        mkdir -m 700 "$0" && mkdir "$0/on" && mount -t tmpfs x "$0/on" &&
+        chown {newest.user.uid} "$0" && exec "$@"
+    """
+    outer = [*own_shared_mounts(), "sh", "-c", script, closed]
+    command = newest.command("print('user code')")
+    done = newest.root.run(
+        [*outer, "setpriv", f"--bounding-set={without}", *strace, *command],
+        env={"PY_UNSHARE": "mount,ro=/"},
+        cwd=home / "project",
+    )
+    assert (done.status, done.stdout) == (125, ""), done
+    assert f"ro='/': open({closed}/on): Permission denied (EACCES)" in done.stderr
+
+
 def test_rw_makes_nothing_writable(newest: Python, home: Path) -> None:
     outer = f"user,ro={home}"
     command = newest.command("print('user code')")
@@ -371,3 +392,8 @@ def test_the_resolvers_configuration_is_not_covered(newest: Python, workdir: Pat
         again = start(f"{listing},{keeping}=/run/resolver")
         assert "covers" not in again.stderr  # what it says else is of this machine's network
         shutil.rmtree(workdir / "etc")
+    (workdir / "run").mkdir()  # of what is bound over it nothing stays
+    done = start("user,net=pasta,bind=run:/run")
+    assert (done.status, done.stdout) == (125, "")
+    assert "by which names are found: have it cover other directories" in done.stderr
+    assert " add " not in done.stderr

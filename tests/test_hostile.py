@@ -66,9 +66,10 @@ way("make a file in /tmp, /var/tmp, /dev/shm or the home")(lambda: write_anywher
 
 def write_anywhere():
     for place in "/tmp", "/var/tmp", "/dev/shm", os.path.expanduser("~"):
-        try: write(os.path.join(place, "hostile"))
+        path = os.path.join(place, f"hostile-{os.getpid()}")
+        try: write(path)
         except OSError as error: last = error
-        else: return
+        else: return os.unlink(path)
     raise last
 
 way("truncate(2)")(lambda: os.truncate(victim, 0))

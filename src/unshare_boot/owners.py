@@ -38,6 +38,7 @@ def unmapped_group(plan: Plan) -> tuple[str, str] | None:
     if plan.user is None or plan.user in ("all", "none") or plan.user[:1] == "/":
         return None
     maps = wanted(plan, {"uid": os.geteuid(), "gid": os.getegid()})
+    groups = os.getgroups()
 
     def has_id(kind: str, number: int) -> bool:
         return any(first <= number < first + count for _, first, count in maps[kind])
@@ -45,7 +46,7 @@ def unmapped_group(plan: Plan) -> tuple[str, str] | None:
     for name, directory, *_ in (each for each in plan.operations if each[0] == "overlay"):
         for path, status in _below(os.path.realpath(directory)):
             gid = status.st_gid
-            if gid in os.getgroups() and has_id("uid", status.st_uid) and not has_id("gid", gid):
+            if gid in groups and has_id("uid", status.st_uid) and not has_id("gid", gid):
                 return _what(name, path, gid), _cure(plan, gid)
     return None
 
@@ -58,7 +59,7 @@ def _below(top: str) -> Iterator[tuple[str, os.stat_result]]:
             path = os.path.join(directory, name)
             try:
                 yield path, os.lstat(path)
-            except FileNotFoundError:
+            except OSError:  # it is gone, or may not be looked at, so not changed either
                 continue
             left -= 1
             if not left:

@@ -66,8 +66,6 @@ def _apply(kept: Kept, upper: Path, target: Path, links: dict[int, Path]) -> Non
             _remove(here)
         if is_directory:
             if not both:
-                with suppress(FileNotFoundError):
-                    here.unlink()
                 here.mkdir()
             _apply(kept, above, here, links)
             _finish(kept, above, status, here)

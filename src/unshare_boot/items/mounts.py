@@ -40,10 +40,7 @@ def run_operations(start: Start) -> None:
     Raises:
         UnshareError: a path is not there, or the kernel refuses; ``item`` is the operation.
     """
-    try:
-        directory = os.getcwd()
-    except FileNotFoundError:  # it was removed, or lies outside of a chroot
-        directory = ""
+    directory = working_directory()
     covers = ""
     for name, *paths in start.plan.operations:
         item = named(name, ":".join(paths)) if paths else name
@@ -57,10 +54,7 @@ def run_operations(start: Start) -> None:
         try:
             os.chdir(directory)
         except OSError as error:
-            reason = (
-                f"covers the working directory, {directory!r}, and has none of that name itself"
-            )
-            raise UnshareError(error.errno or 0, reason, covers, "chdir") from error
+            raise covers_it(directory, covers, error.errno or 0, "chdir") from error
 
 
 # One function an operation; each returns the path that it has covered, "" for none.
@@ -109,16 +103,24 @@ def _ro(plan: Plan, directory: str, path: str) -> str:
 
     target = existing(directory, path)
     kept = kept_below(plan, directory, target, covers=named("ro", path))
-    alone = plan.mount in ("private", "slave")
+    how = {"alone": plan.mount in ("private", "slave"), "within_reach": _is_one(plan)}
     if kept:
         _covered(plan, directory, kept[0])
     if target == "/":  # the root of a mount anyhow, and nothing can be put over it
-        make_read_only(target, kept, alone=alone)
+        make_read_only(target, kept, **how)
         return next((each for each in kept if is_below(f"{directory}/", each)), "")
     target = _covered(plan, directory, path)
     mount(target, target, None, MS_BIND | MS_REC)
-    make_read_only(target, kept, alone=alone)
+    make_read_only(target, kept, **how)
     return target
+
+
+def _is_one(plan: Plan) -> bool:
+    """Tell whether nobody inside can become somebody else: there is a single id."""
+    user = plan.user or ""
+    return (user in ("root", "current") or user[:1].isdigit()) and not (
+        plan.map_users or plan.map_groups
+    )
 
 
 def _rw(plan: Plan, directory: str, path: str) -> str:
@@ -202,6 +204,20 @@ def kept_below(
             if is_below(real, target):
                 found.add(real)
     return [each for each in sorted(found) if not any(is_below(each, other) for other in found)]
+
+
+def working_directory() -> str:
+    """Return its path; empty where it was removed, or lies outside of a chroot."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+def covers_it(directory: str, item: str, errno: int, call: str = "") -> UnshareError:
+    """Return the refusal of an item that leaves nothing of the working directory."""
+    reason = f"covers the working directory, {directory!r}, and has none of that name itself"
+    return UnshareError(errno, reason, item, call)
 
 
 def existing(directory: str, path: str) -> str:

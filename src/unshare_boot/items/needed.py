@@ -12,9 +12,10 @@ from ..errors import UnshareError, named
 from ..language.readers import escaped
 from ..namespaces import OUTBOUND, Plan
 from ..procfiles import is_below
-from .mounts import existing, kept_below
+from .mounts import covers_it, existing, kept_below, working_directory
 
 PACKAGES = ("site-packages", "dist-packages")
+KEPT_BY = {"hide": "ro", "tmpfs": "rw"}  # what has something stay below an item that covers it
 
 
 def require_in_sight(plan: Plan) -> None:
@@ -33,8 +34,7 @@ def require_in_sight(plan: Plan) -> None:
         _require_resolver(plan)
     directory = working_directory()
     for item in covered(plan, [directory]).values():
-        reason = f"covers the working directory, {directory!r}, and has none of that name itself"
-        raise UnshareError(EINVAL, reason, item)
+        raise covers_it(directory, item, EINVAL)
 
 
 def _require_resolver(plan: Plan) -> None:
@@ -43,17 +43,12 @@ def _require_resolver(plan: Plan) -> None:
     if is_on_loopback():  # another file is put in its place
         return
     for path, item in covered(plan, [os.path.realpath(RESOLV_CONF)]).items():
-        keeps = f"{'ro' if item[:4] == 'hide' else 'rw'}={escaped(os.path.dirname(path))}"
-        reason = f"covers {path!r}, by which names are found: add {keeps}"
+        name = item.partition("=")[0]
+        cure = "have it cover other directories, one by one"
+        if name in KEPT_BY:
+            cure = f"add {KEPT_BY[name]}={escaped(os.path.dirname(path))}"
+        reason = f"covers {path!r}, by which names are found: {cure}"
         raise UnshareError(EINVAL, reason, item)
-
-
-def working_directory() -> str:
-    """Return its path; empty where it was removed, or lies outside of a chroot."""
-    try:
-        return os.getcwd()
-    except FileNotFoundError:
-        return ""
 
 
 def needed() -> "list[str]":

@@ -40,7 +40,9 @@ LOCKED = {
 }
 
 
-def make_read_only(path: str, spared: "Sequence[str]" = (), alone: bool = False) -> None:
+def make_read_only(
+    path: str, spared: "Sequence[str]" = (), alone: bool = False, within_reach: bool = False
+) -> None:
     """Make the mount at ``path`` and all mounts below it read-only, by mount_setattr(2).
 
     Before Linux 5.12 there is no such call, and old seccomp profiles refuse it: then each mount
@@ -51,6 +53,8 @@ def make_read_only(path: str, spared: "Sequence[str]" = (), alone: bool = False)
         spared: what below it stays as it is, none below another.
         alone: make them private as well, mount_namespaces(7): what is mounted outside later would
             come in writable.
+        within_reach: leave out, where each is remounted, what this process may not get to. Only
+            for a user namespace with one id, where nobody else can either; else that is refused.
 
     Raises:
         UnshareError: the kernel refuses, or ``path`` is not the root of a mount (EINVAL).
@@ -64,9 +68,9 @@ def make_read_only(path: str, spared: "Sequence[str]" = (), alone: bool = False)
                 raise
             for each in spared:
                 mount(each, each, None, MS_BIND | MS_REC)
-            _remount(path, alone, spared)
+            _remount(path, alone, within_reach, spared)
             return
-        _set_read_only(path, alone)
+        _set_read_only(path, alone, within_reach)
         for copy, each in zip(copies, spared):  # which has the flags from before
             attach(copy, each)
     finally:
@@ -74,7 +78,7 @@ def make_read_only(path: str, spared: "Sequence[str]" = (), alone: bool = False)
             os.close(copy)
 
 
-def _set_read_only(path: str, alone: bool) -> None:
+def _set_read_only(path: str, alone: bool, within_reach: bool) -> None:
     # struct mount_attr: attr_set, attr_clr, propagation, userns_fd
     fields = (MOUNT_ATTR_RDONLY, 0, MS_PRIVATE if alone else 0, 0)
     attributes = b"".join(each.to_bytes(8, sys.byteorder) for each in fields)
@@ -93,13 +97,13 @@ def _set_read_only(path: str, alone: bool) -> None:
     except UnshareError as error:
         if not unavailable(error):
             raise
-        _remount(os.path.realpath(path), alone)
+        _remount(os.path.realpath(path), alone, within_reach)
 
 
-def _remount(path: str, alone: bool, spared: "Sequence[str]" = ()) -> None:
+def _remount(path: str, alone: bool, within_reach: bool, spared: "Sequence[str]" = ()) -> None:
     tops = tuple(f"{each}/" for each in spared)
     for each in mounts_below(path):
-        if f"{each.point}/".startswith(tops) or not _shows(each):
+        if f"{each.point}/".startswith(tops) or not _shows(each, within_reach):
             continue
         if alone:
             mount(None, each.point, None, MS_PRIVATE)
@@ -107,15 +111,16 @@ def _remount(path: str, alone: bool, spared: "Sequence[str]" = ()) -> None:
         mount(None, each.point, None, MS_REMOUNT | MS_BIND | MS_RDONLY | locked)
 
 
-def _shows(each: Mount) -> bool:
-    """Tell whether a mount is what its path leads to: another may have been put over it.
-
-    One that this process may not even get to, nothing that it starts can get to either.
-    """
+def _shows(each: Mount, within_reach: bool) -> bool:
+    """Tell whether a mount is what its path leads to: another may have been put over it."""
     try:
         descriptor = os.open(each.point, O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError):
         return False
+    except PermissionError:
+        if within_reach:
+            return False
+        raise
     try:
         return int(status_field("mnt_id", f"/proc/self/fdinfo/{descriptor}")) == each.number
     finally:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ..namespaces import Plan
+from ..procfiles import is_below
 
 # Options of pytest and its plugins that name a file or directory, and what that is by default.
 OPTIONS = {
@@ -47,7 +48,7 @@ def lost(config: pytest.Config, plan: Plan) -> str:
             if name == "tmpfs" and f"{real}/".startswith(stays):
                 continue
             top = os.path.realpath(directory)
-            if not (name == "overlay" and kept) and f"{real}/".startswith(f"{top.rstrip('/')}/"):
+            if not (name == "overlay" and kept) and is_below(f"{real}/", top):
                 return (
                     f"{option} writes {path}, which lies below {name}={directory} and would be "
                     "gone at the end: give it a path elsewhere"

@@ -4,6 +4,7 @@ import os
 
 from ...errors import shown
 from ...language.readers import escaped
+from ...procfiles import is_below
 from ..engines import engine
 from .case import Case
 
@@ -117,9 +118,9 @@ def read_only(case: Case) -> "Finding":
 
 def covers_python(case: Case) -> "Finding":
     """An item covers what Python starts from; what is below it can stay, by another item."""
-    from ...items.needed import covered, needed
+    from ...items.needed import KEPT_BY, covered, needed
 
-    stays = {"hide": "ro", "tmpfs": "rw"}.get(case.item, "")
+    stays = KEPT_BY.get(case.item, "")
     if case.call or case.item not in ("tmpfs", "hide", "bind"):
         return None
     lost = {path.rstrip("/") for path in covered(case.plan, needed())}
@@ -147,7 +148,7 @@ def overlays_too_deep(case: Case) -> "Finding":
 
 def _depth(mounts: "list[Mount]", path: str) -> int:
     """Return how many overlays are upon each other at a path."""
-    over = [each for each in mounts if f"{path}/".startswith(f"{each.point.rstrip('/')}/")]
+    over = [each for each in mounts if is_below(f"{path}/", each.point)]
     over.sort(key=lambda each: len(each.point))  # what is mounted last on a point stays last
     depth = 0
     while over and over.pop().kind == "overlay":
