@@ -38,11 +38,16 @@ OURS = "user,net,mount,uts,ipc,cgroup,time,pid"
 
 # Fails in a run that pytest-socket keeps off the network, but not in the child process.
 PATCHED = """
-import socket, subprocess, sys
+import os, socket, subprocess, sys
 
 import pytest
 
 CODE = "import socket; socket.create_connection(('127.0.0.1', %d)); print('got through')"
+
+
+@pytest.fixture
+def port():
+    return int(os.environ["PORT"])
 
 
 def test_itself(port):
@@ -56,11 +61,9 @@ def test_a_child_of_it(port):
 
 # A server that is outside: started before pytest-socket, or namespaces, are.
 SERVED = """
-import socket, subprocess, sys
+import os, socket, subprocess, sys
 with socket.create_server(("127.0.0.1", 0)) as server:
-    port = server.getsockname()[1]
-    with open("conftest.py", "w") as file:
-        file.write(f"import pytest\\n\\n\\n@pytest.fixture\\ndef port():\\n    return {port}\\n")
+    os.environ["PORT"] = str(server.getsockname()[1])
     print(subprocess.run([sys.executable, "-m", "pytest", "-q", "--tb=line", *sys.argv[1:]],
                          stdout=subprocess.PIPE, text=True).stdout)
 """
