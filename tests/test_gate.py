@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness import Finished, Python, Session, require_tool, until
-from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, STUB, Site
+from harness import Finished, Python, Session, require_tool
+from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, Site
 from harness.visitor import Visitor, said
 
 OTHER = 7099  # a port that nobody listens at
@@ -222,44 +222,7 @@ print("all")
     assert run(one, code, f"user,net,allow={NAME}:{ECHO_PORT},allow=github.com:443") == "all\n"
 
 
-# The resolver.
-
-
-def test_a_resolver_on_the_hosts_loopback(one: Visitor, site: Site) -> None:
-    before = site.resolv_conf.read_text()
-    site.resolv_conf.write_text(f"nameserver {STUB}\noptions edns0\n")
-    try:
-        with site.listen(f"dns:{STUB}:53"):
-            code = f"print(try_tcp({NAME!r}, {ECHO_PORT}), unshare_boot.active())"
-            printed = run(one, code, f"user,net,allow={NAME}:{ECHO_PORT}")
-    finally:
-        site.resolv_conf.write_text(before)
-    assert printed == "b'hello' ('user', 'net', 'mount')\n"
-
-
-def test_nscd(one: Visitor, site: Site, workdir: Path) -> None:
-    """The C library asks it by a unix socket, which would lead past the gate."""
-    nscd = require_tool("nscd")
-    config = workdir / "nscd.conf"
-    config.write_text("enable-cache hosts yes\n")
-    script = f"mount -t tmpfs tmpfs /run; mkdir /run/nscd; exec {nscd} -F -f {config}"
-    with subprocess.Popen(site.enter("sh", "-ec", script)) as daemon:
-        try:
-            until(
-                lambda: Path(f"/proc/{daemon.pid}/root/run/nscd/socket").exists(),
-                "nscd does not listen",
-            )
-            code = f"""
-print(try_tcp({NAME!r}, {ECHO_PORT}), try_tcp("other.example.test", {ECHO_PORT}))
-print(*sorted(set(told("name", "verdict"))), sep="\\n")
-"""
-            allow = f"user=current,net=gate,allow={NAME}:{ECHO_PORT}"
-            assert run(one, code, allow) == (
-                f"b'hello' ECONNREFUSED\n('other.example.test', 'refused')\n('{NAME}', 'passed')\n"
-            )
-        finally:
-            daemon.terminate()
-    subprocess.run(site.enter("umount", "/run"), check=True)
+# The answerer.
 
 
 def test_ones_own_address(one: Visitor) -> None:

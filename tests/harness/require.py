@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import pytest
 
+SYSTEMD = "/lib/systemd"  # has programs that are on nobody's PATH, such as systemd-resolved(8)
 # An ordinary user's PATH often lacks the directories of ip(8) and setcap(8).
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 
@@ -17,7 +18,7 @@ NEEDS_ROOT = "needs root"
 
 def require_tool(name: str) -> str:
     """The path of a program; without it the test is skipped, or fails where CI is set."""
-    path = shutil.which(name, path=SEARCH_PATH)
+    path = shutil.which(name, path=f"{SEARCH_PATH}:{SYSTEMD}")
     if path is None:
         _lacking(f"needs the program {name}")
     return path
