@@ -45,6 +45,7 @@ CONSOLE = [
     for block in BLOCKS
     if block.language == "console" and not block.reason and block.page.name not in ELSEWHERE
 ]
+FIRST_STEPS = [block for block in CONSOLE if block.page.name == "getting-started.md"]
 NOT_RUN = [
     block
     for block in BLOCKS
@@ -88,15 +89,24 @@ def with_venv(session: Session) -> Interpreter:
 @pytest.fixture(scope="session")
 def tools(session: Session, wheelhouse: Path) -> Path:
     """The directory of `python`, `pip`, `pytest` and `unshare-boot`, as a reader has them."""
-    directory = session.directory / "docs-venv"
+    return installed(session, with_venv(session), "--no-index", "--find-links", str(wheelhouse))
+
+
+@pytest.fixture(scope="session")
+def oldest_tools(session: Session) -> Path:
+    """The same with the oldest Python, for which other versions of what it needs are the newest."""
+    return installed(session, session.available[0], "--find-links", session.wheel("pth").parent)
+
+
+def installed(session: Session, interpreter: Interpreter, *index: Argument) -> Path:
+    directory = session.directory / f"docs-venv-{interpreter.name}"
 
     def make() -> None:
-        python = session.make_venv(with_venv(session), directory)
-        index = ["--no-index", "--find-links", str(wheelhouse)]
+        python = session.make_venv(interpreter, directory)
         wanted = ["pip", "pytest", "uv", "unshare-boot"]
         session.uv("pip", "install", "--python", python, *index, *wanted)
 
-    session.once("docs-venv", make)
+    session.once(directory.name, make)
     return directory / "bin"
 
 
@@ -118,6 +128,26 @@ def variables(wheelhouse: Path, tools: Path) -> dict[str, str]:
 def test_it_prints_that(
     block: Block, session: Session, tools: Path, wheelhouse: Path, workdir: Path
 ) -> None:
+    require_printed(block, session, tools, workdir, variables(wheelhouse, tools))
+
+
+@pytest.mark.parametrize("block", FIRST_STEPS, ids=str)
+def test_the_first_steps_with_the_oldest_python(
+    block: Block,
+    session: Session,
+    oldest_tools: Path,
+    wheelhouse: Path,
+    workdir: Path,
+    pytestconfig: pytest.Config,
+) -> None:
+    if not pytestconfig.getoption("--all-pythons"):
+        pytest.skip("takes long: --all-pythons runs it")
+    require_printed(block, session, oldest_tools, workdir, variables(wheelhouse, oldest_tools))
+
+
+def require_printed(
+    block: Block, session: Session, tools: Path, workdir: Path, env: dict[str, str]
+) -> None:
     shutil.copytree(PROJECT / "examples", workdir / "examples")
     for other in BLOCKS:
         if other.file and other.page == block.page and other.line < block.line:
@@ -125,7 +155,6 @@ def test_it_prints_that(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(other.text)
     session.give(workdir)
-    env = variables(wheelhouse, tools)
     for command in commands(block.text):
         # The interpreter of a reader is not in /tmp; the one of the tests is.
         kept = f"tmpfs=/tmp,rw={session.directory}"
