@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -266,6 +266,28 @@ for command in (["{uptime}", "-s"], ["date", "+%F %T"], age):
 # What lives long.
 
 
+def count_growth(
+    pids: dict[str, int], what: str, tally: Tally, act: Callable[[int], None], warm: int, times: int
+) -> None:
+    """Count what processes have grown by, while ``act`` is called for so many times.
+
+    Args:
+        pids: of the processes, by their names.
+        what: is done, for the note.
+        warm: how often it is done before, until they have all that they ever have.
+    """
+    act(warm)
+    before = {name: Has.now(pid) for name, pid in pids.items()}
+    act(times)
+    notes = []
+    for name, then in before.items():
+        left, memory = then.growth(f"{name}, {times} {what}")
+        tally.left += left
+        notes.append(f"{name} {memory}")
+    tally.notes[f"{times:,} {what}"] = ", ".join(notes)
+    tally.case(count=times)
+
+
 @pytest.mark.parametrize("which", ["oldest", "newest"])
 def test_supervisor_and_init_do_not_grow(
     request: pytest.FixtureRequest, which: str, tally: Tally, watch: Watch, full: bool
@@ -308,16 +330,8 @@ def test_supervisor_and_init_do_not_grow(
             ("stops", stops, rounds // 5),
             ("signals to init", at_init, 40 * rounds),
         ):
-            turn(times // 2)
-            before = {name: Has.now(pid) for name, pid in parts.items()}
-            turn(times)
-            notes = []
-            for name, then in before.items():
-                left, memory = then.growth(f"{python.name}: {name}, {times} {what}")
-                tally.left += left
-                notes.append(f"{name} {memory}")
-            tally.notes[f"{times:,} {what}, Python {python.name}"] = ", ".join(notes)
-            tally.case(count=times)
+            done = f"{what}, Python {python.name}"
+            count_growth(parts, done, tally, turn, times // 2, times)
 
 
 def test_relay_does_not_grow(
@@ -332,13 +346,8 @@ def test_relay_does_not_grow(
             command = site.enter(sys.executable, "-c", CLIENTS, "7300", str(count))
             subprocess.run(command, check=True)
 
-        talk(400)  # more than it remembers
-        before = Has.now(relay)
-        talk(clients)
-        left, memory = before.growth(f"the relay, after {clients} clients")
-        tally.left += left
-        tally.notes[f"{clients:,} clients of a relay"] = memory
-        tally.case(count=clients)
+        # It remembers less than 400.
+        count_growth({"relay": relay}, "clients of a relay", tally, talk, 400, clients)
 
 
 def test_watcher_does_not_grow(
@@ -359,13 +368,8 @@ def test_watcher_does_not_grow(
                 pids.append(int(says.readline()))
                 until(lambda: waits_for(watcher, pids[-1]), "the watcher does not wait")
 
-        hand_over(times // 10)
-        before = Has.now(watcher)
-        hand_over(times)
-        left, memory = before.growth(f"the watcher, after {times} processes")
-        tally.left += left
-        tally.notes[f"{times:,} processes that a watcher waits for"] = memory
-        tally.case(count=times)
+        what = "processes that a watcher waits for"
+        count_growth({"watcher": watcher}, what, tally, hand_over, times // 10, times)
 
 
 def test_gate_does_not_grow(
@@ -383,14 +387,10 @@ def test_gate_does_not_grow(
             asks.flush()
             assert says.readline() == "done\n"
 
-        visit(3500)  # more than it remembers: 10,000 entries of the record
+        visit(1)  # it has its name by then
         _, gate = sorted(named("unshare-gate", watch))  # the one that waits for the other is first
-        before = Has.now(gate)
-        visit(times)
-        left, memory = before.growth(f"the gate, after {times} visits")
-        tally.left += left
-        tally.notes[f"{3 * times:,} attempts at a gate"] = memory
-        tally.case(count=times)
+        # It remembers 10,000 attempts, and a visit is three.
+        count_growth({"gate": gate}, "visits of a gate", tally, visit, 3500, times)
 
 
 @contextlib.contextmanager

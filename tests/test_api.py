@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, id_map, namespaces
+from harness import Python, id_map, namespaces, require_root
 
 TOLD = "import unshare_boot; print(*unshare_boot.active())"
 
@@ -302,6 +302,23 @@ def test_unshare_with_threads(python: Python) -> None:
 """
     )
     assert python.run(program).ok() == "22 True\n[]\n['net', 'user']\n"
+
+
+@pytest.mark.parametrize("listing", ["caps=none", "net=/proc/self/ns/net"])
+def test_what_the_kernel_would_give_to_one_thread(newest: Python, listing: str) -> None:
+    """The others would keep what they have."""
+    require_root()
+    code = f"""
+import threading, unshare_boot
+stop = threading.Event()
+threading.Thread(target=stop.wait).start()
+try:
+    unshare_boot.unshare({listing!r})
+except unshare_boot.UnshareError as error:
+    print(error.errno, error.call)
+stop.set()
+"""
+    assert newest.run(code, as_root=True).ok() == "22 unshare(CLONE_THREAD)\n"
 
 
 def test_unshare_inside_a_start(newest: Python) -> None:

@@ -118,21 +118,6 @@ def test_keep_of_nothing(newest: Python) -> None:
     assert newest.run(SETS, unshare="caps=keep").ok() == newest.run(SETS).ok()
 
 
-def test_a_process_with_threads_is_refused(newest: Python) -> None:
-    """Its other threads would keep what they have."""
-    code = """
-import threading, unshare_boot
-stop = threading.Event()
-threading.Thread(target=stop.wait).start()
-try:
-    unshare_boot.unshare("caps=none")
-except unshare_boot.UnshareError as error:
-    print(error.errno, error.call)
-stop.set()
-"""
-    assert newest.run(code, as_root=True).ok() == "22 unshare(CLONE_THREAD)\n"
-
-
 def test_threads_before_the_start(newest: Python, session: Session, workdir: Path) -> None:
     """They would keep what they have: the process begins anew without them."""
     require_root()

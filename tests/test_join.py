@@ -348,20 +348,6 @@ def test_the_refusal_says_which_user_namespace_to_join(newest: Python) -> None:
         assert newest.run(code, unshare=f"{cure},net=/proc/{pid}/ns/net").ok() == "0\n"
 
 
-def test_a_process_with_threads_is_refused(newest: Python) -> None:
-    code = """
-import os, threading, unshare_boot
-stop = threading.Event()
-threading.Thread(target=stop.wait).start()
-try:
-    unshare_boot.unshare("net=/proc/self/ns/net")
-except unshare_boot.UnshareError as error:
-    print(error.errno, error.call)
-stop.set()
-"""
-    assert newest.run(code, as_root=True).ok() == "22 unshare(CLONE_THREAD)\n"
-
-
 def test_one_s_own_user_namespace_is_joined_already(newest: Python) -> None:
     code = "import os; print(os.getuid())"
     assert newest.run(code, unshare="user=/proc/self/ns/user").ok() == f"{newest.user.uid}\n"

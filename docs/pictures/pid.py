@@ -4,19 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.sax.saxutils import escape
+
+from drawing import PAPER, SOFT, text
 
 WIDTH, HEIGHT = 860, 470
-INK, SOFT, PAPER = "#1f2933", "#5b6875", "#ffffff"
 OUTSIDE, INSIDE, BOX = "#f3f5f7", "#e6f0fa", "#ffffff"
 SIGNAL, CARE = "#b3541e", "#2d6a4f"
-
-
-def text(x: float, y: float, words: str, size: int = 14, **attributes: str) -> str:
-    """One line of text; y is its base line."""
-    given = {"font-size": str(size), "fill": INK, **attributes}
-    more = " ".join(f'{name.replace("_", "-")}="{value}"' for name, value in given.items())
-    return f'<text x="{x}" y="{y}" {more}>{escape(words)}</text>'
 
 
 def area(x: float, y: float, width: float, height: float, colour: str, dashes: str = "") -> str:
@@ -42,10 +35,11 @@ def process(x: float, y: float, name: str, ids: str, *duties: str) -> str:
 def arrow(points: str, colour: str, label: str, x: float, y: float, anchor: str = "start") -> str:
     """A line with a head and a word beside it."""
     head = "signal" if colour == SIGNAL else "care"
-    return (
+    line = (
         f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2" '
-        f'marker-end="url(#{head})"/>\n' + text(x, y, label, 12, fill=colour, text_anchor=anchor)
+        f'marker-end="url(#{head})"/>'
     )
+    return "\n".join([line, text(x, y, label, 12, fill=colour, text_anchor=anchor)])
 
 
 def head(name: str, colour: str) -> str:
