@@ -153,7 +153,8 @@ class Gate:
                 self._connections.connect(packet, targets, note)
 
         self._decisions.decide(packet.target, packet.port, "tcp", decided)
-        who()  # while the resolver or the far side is waited for
+        if self._holds:
+            who()  # while the resolver or the far side is waited for
 
     def _datagram_tried(self, packet: "Packet") -> None:
         """Note it, and refuse it unless its port is served: then `_serve_port` does."""

@@ -82,16 +82,16 @@ class Connections:
         Args:
             packet: the first SYN.
             targets: addresses, in the order to try.
-            ended: called with why it failed in the end, or "" once it has not.
+            ended: called with why it failed in the end, or "" once the program goes on.
         """
 
         def connected(outer: "socket") -> None:
-            ended("")
             self._trying.discard(packet.key())
             self._ready[packet.key()] = packet, outer
             if len(self._ready) > MOST_READY:  # those who tried have given up
                 abort(self._ready.pop(next(iter(self._ready)))[1])
             self._send("lo", packets.again(packet))
+            ended("")
 
         def failed(error: int) -> None:
             ended(reason_of(error))
