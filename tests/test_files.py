@@ -129,6 +129,64 @@ def test_what_others_inside_could_get_to_is_not_left_out(newest: Python, home: P
     assert f"ro='/': open({closed}/on): Permission denied (EACCES)" in done.stderr
 
 
+# Renames directories, and back: here, in user and mount namespaces of its own, and at a bind there.
+RENAMES = """
+import ctypes, errno, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+def rename():
+    for path in sys.argv[1:]:
+        try: os.rename(path, path + "-moved")
+        except OSError as error: said = errno.errorcode[error.errno]
+        else: said = "moved"; os.rename(path + "-moved", path)
+        print(os.path.basename(path), said, flush=True)
+rename()
+if libc.unshare(0x10020000): sys.exit("unshare")
+rename()
+if libc.mount(b"/", b"/mnt", None, 0x5000, None): sys.exit("mount")
+os.chroot("/mnt")
+rename()
+"""
+
+
+@pytest.mark.parametrize(
+    "mounts",
+    [
+        "ro=project/sub",
+        "ro=project/code",
+        "ro=project/code,ro=project/sub",
+        "hide=project/.git,ro=project/sub",
+        "ro=project/sub,tmpfs=project/.git,bind=other:project/sub/on",
+    ],
+)
+@pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
+def test_what_is_above_ro_stays_where_it_is(
+    newest: Python, home: Path, mounts: str, as_root: bool
+) -> None:
+    """Else its name would be free for something else, that can be written."""
+    (home / "project/sub/on").mkdir()
+    listing = f"{mounts},caps=none" if as_root else f"user=current,{mounts},caps=none"
+    if as_root and os.getuid() == 0:
+        for path in [home.parent, *home.parent.rglob("*")]:
+            os.chown(path, 0, 0)
+    arguments: list[str | Path] = ["-c", RENAMES, home, home / "project", home / "other"]
+    done = newest.run(arguments, unshare=listing, cwd=home, as_root=as_root)
+    each = [f"{home.name} EBUSY", "project EBUSY", "other moved"]
+    assert done.ok().splitlines() == each * 3
+
+
+def test_and_no_border_is_new(newest: Python, home: Path) -> None:
+    """What can be moved elsewhere can be so as before, and the working directory is the new one."""
+    code = """
+import os
+os.rename('../code', '../../other/code')
+os.link('../../other/code', '../code')
+try: open('new', 'w')
+except OSError as error: print(error.strerror, os.getcwd())
+"""
+    done = newest.run(code, unshare="user,ro=.", cwd=home / "project/sub")
+    assert done.ok() == f"Read-only file system {home}/project/sub\n"
+
+
 def test_rw_makes_nothing_writable(newest: Python, home: Path) -> None:
     outer = f"user,ro={home}"
     command = newest.command("print('user code')")

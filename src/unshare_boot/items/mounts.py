@@ -42,6 +42,7 @@ def run_operations(start: Start) -> None:
     """
     directory = working_directory()
     covers = ""
+    read_only = []
     for name, *paths in start.plan.operations:
         item = named(name, ":".join(paths)) if paths else name
         try:
@@ -50,11 +51,26 @@ def run_operations(start: Start) -> None:
             raise failed(item, error) from error
         if covered and is_below(f"{directory}/", covered):
             covers = item
+        if name == "ro" and covered == existing(directory, paths[0]):
+            read_only.append(covered)
+    if read_only:
+        covers = _pin(directory, read_only) or covers
     if covers:
         try:
             os.chdir(directory)
         except OSError as error:
             raise covers_it(directory, covers, error.errno or 0, "chdir") from error
+
+
+def _pin(directory: str, read_only: "list[str]") -> str:
+    """Keep what is above read-only paths in its place; return an item if that covers something."""
+    from .pinned import pin
+
+    try:
+        covered = pin(read_only)
+    except OSError as error:
+        raise failed(named("ro", read_only[0]), error) from error
+    return named("ro", covered) if covered and is_below(f"{directory}/", covered) else ""
 
 
 # One function an operation; each returns the path that it has covered, "" for none.

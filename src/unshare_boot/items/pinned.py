@@ -1,0 +1,80 @@
+"""What keeps the directories above ``ro=DIR`` from being renamed, which DIR would go along with.
+
+rename(2) refuses a directory that something is mounted on, wherever in the mount namespace that is
+to be seen. So each of them is mounted once more, on a place where the next one covers it and in
+the end what was there before: the program finds everything as it was, and no new borders.
+"""
+
+import os
+from errno import EINVAL
+from stat import S_ISDIR
+
+from ..errors import UnshareError
+from ..namespaces import MS_BIND, MS_REC, mount
+from .trees import attach, copy_tree, unavailable
+
+PLACE = "/dev"  # where there is no directory to do it on: nothing is moved in or out there
+
+
+def pin(targets: "list[str]") -> str:
+    """Keep all directories above some paths where they are.
+
+    Before Linux 5.2, and where open_tree(2) is forbidden, nothing is done.
+
+    Args:
+        targets: without symbolic links.
+
+    Returns:
+        The path that was covered with itself; empty for none.
+
+    Raises:
+        UnshareError: the kernel refuses.
+    """
+    targets = [each for each in targets if os.path.lexists(each)]  # a later item may cover it
+    above = _above(targets)
+    if not above:
+        return ""
+    place = next((each for each in targets if S_ISDIR(os.stat(each).st_mode)), PLACE)
+    try:
+        copy = copy_tree(place)
+    except UnshareError as error:
+        if not unavailable(error):
+            raise
+        return ""
+    try:
+        for each in above:
+            _mount_once_more(each, place)
+        attach(copy, place)
+    finally:
+        os.close(copy)
+    return place
+
+
+def _above(targets: "list[str]") -> "list[str]":
+    """Return the directories above that somebody in here could rename, none twice."""
+    found: dict[str, None] = {}
+    for each in targets:
+        while (each := os.path.dirname(each)) != "/" and each not in found:
+            if _may_change(os.path.dirname(each)):
+                found[each] = None
+    return list(found)
+
+
+def _may_change(directory: str) -> bool:
+    effective = os.access in os.supports_effective_ids
+    if os.access(directory, os.W_OK, effective_ids=effective):
+        return True
+    return os.stat(directory).st_uid == os.geteuid()  # and may give itself the right
+
+
+def _mount_once_more(directory: str, place: str) -> None:
+    """Without what is mounted below, unless the kernel shows it in one piece only."""
+    try:
+        mount(directory, place, None, MS_BIND)
+    except UnshareError as error:
+        if error.errno != EINVAL:
+            raise
+        mount(directory, place, None, MS_BIND | MS_REC)
+
+
+WHOLE = True
