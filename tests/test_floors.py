@@ -24,7 +24,7 @@ FLOORS = (
     ("__init__",),
     ("start",),
     ("inside", "refusal"),
-    ("items", "pid", "outbound", "gate"),
+    ("items", "sockets", "pid", "outbound", "gate"),
     ("lifetime", "resolv_conf"),
     ("language", "child", "procfiles", "rtnetlink", "bpf"),
     ("namespaces",),

@@ -86,9 +86,9 @@ def number(name: str, header: str = "unistd_64.h") -> int:
 )
 def test_the_numbers_are_the_kernels(newest: Python, header: str, architecture: int) -> None:
     code = f"""
-from unshare_boot.items import sockets
-calls = next(each[{architecture}] for each in sockets.FAMILIES if {architecture} in each)
-print(calls.socket, calls.socketcall, calls.io_uring_setup, calls.seccomp & ~sockets.X32)
+from unshare_boot import sockets
+row = next(row for each in sockets.FAMILIES for row in each if row[0] == {architecture})
+print(*row[1:4], row[4] & ~sockets.X32)
 print(hex(sockets.architecture()))
 """
     calls, own = newest.run(code).ok().splitlines()

@@ -293,7 +293,7 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
 
         todo.append(("pid", wait_for_supervisor))
     if plan.sockets:
-        from .items.sockets import refuse_sockets
+        from .sockets import refuse_sockets
 
         todo.append(("sockets", refuse_sockets))
     return todo

@@ -33,23 +33,17 @@ def assemble(lines: "list[Line]") -> bytes:
 def program(code: bytes) -> "tuple[bytes, object]":
     """Return struct sock_fprog, and what it points to, which has to stay as long as it is used."""
     try:  # as in namespaces._load; the module array would import collections, for 2 ms
-        from _ctypes import Array, _SimpleCData, addressof
+        from _ctypes import _SimpleCData
     except ImportError:  # PyPy
-        from ctypes import Array, addressof
-        from ctypes import c_char as char
+        from ctypes import c_char_p as pointer
     else:
 
-        class char(_SimpleCData):  # type: ignore[no-redef, type-arg]  # noqa: N801
-            _type_ = "c"
+        class pointer(_SimpleCData):  # type: ignore[no-redef, type-arg]  # noqa: N801
+            _type_ = "z"
 
-    class Code(Array):  # type: ignore[type-arg]
-        _type_ = char
-        _length_ = len(code)
-
-    kept = Code.from_buffer_copy(code)
-    size = 8 if sys.maxsize > 1 << 32 else 4
-    length = (len(code) // 8).to_bytes(2, sys.byteorder).ljust(size, b"\0")
-    return length + addressof(kept).to_bytes(size, sys.byteorder), kept
+    kept = pointer(code)
+    address = bytes(memoryview(kept))
+    return (len(code) // 8).to_bytes(2, sys.byteorder).ljust(len(address), b"\0") + address, kept
 
 
 WHOLE = True

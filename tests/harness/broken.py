@@ -60,7 +60,7 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "items.clocks": ("user,time=+1", {}),
     "items.join": ("user,net=/proc/self/ns/net", {}),
     "items.addresses": ("user,net,addr=10.0.0.1/8", {}),
-    "items.sockets": ("user,sockets=unix", {}),
+    "sockets": ("user,sockets=unix", {}),
     "bpf": ("user,net=gate", {}),
     "items.capabilities": ("user,caps=none", {}),
     "start.__init__": ("user", {"PY_UNSHARE_ONLY": "*"}),

@@ -7,12 +7,14 @@ capability, and cannot be taken off again.
 import sys
 from errno import EINVAL, ENETUNREACH, ENOSYS, EPERM
 
-from .. import bpf
-from ..namespaces import Start, call
+from . import bpf
+from .namespaces import Start, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..errors import UnshareError
+    from .errors import UnshareError
+
+    Family = tuple[tuple[int, int, int, int, int], ...]
 
 AF_UNIX, AF_NETLINK = 1, 16
 SYS_SOCKET = 1  # of socketcall(2), include/uapi/linux/net.h
@@ -32,43 +34,39 @@ EF_MIPS_ABI2 = 0x20
 EM_MIPS = 8
 
 
-class Calls:
-    """The numbers of system calls on one architecture; socketcall is -1 where there is none."""
-
-    def __init__(self, socket: int, socketcall: int, io_uring_setup: int, seccomp: int) -> None:
-        self.socket = socket
-        self.socketcall = socketcall
-        self.io_uring_setup = io_uring_setup
-        self.seccomp = seccomp
-
-
-_GENERIC = Calls(198, -1, 425, 277)
-_POWER = Calls(326, 102, 425, 358)
-_S390 = Calls(359, 102, 425, 348)
-_MIPS_64 = Calls(5040, -1, 5425, 5312)
-_MIPS_N32 = Calls(6040, -1, 6425, 6316)
-_MIPS_O32 = Calls(4183, 4102, 4425, 4352)
-_SPARC = Calls(97, 206, 425, 346)
-
-# By AUDIT_ARCH_…, from the kernel's unistd.h of each; in a row what one kernel may run.
-FAMILIES: "tuple[dict[int, Calls], ...]" = (
-    {  # x86; to the kernel x32 is x86-64, with a bit set in its numbers
-        0xC000003E: Calls(41, -1, 425, 317),
-        0x40000003: Calls(359, 102, 425, 354),
-        0x4000003E: Calls(41, -1, 425, X32 | 317),
-    },
-    {0xC00000B7: _GENERIC, 0x40000028: Calls(281, -1, 425, 383)},  # ARM
-    {0xC0000015: _POWER, 0x80000015: _POWER, 0x00000014: _POWER},  # PowerPC
-    {0x80000016: _S390, 0x00000016: _S390},
-    {0xC00000F3: _GENERIC, 0x400000F3: _GENERIC},  # RISC-V
-    {0xC0000102: _GENERIC},  # LoongArch
-    {0xC0000008: _MIPS_64, 0xE0000008: _MIPS_N32, 0x40000008: _MIPS_O32},  # little-endian
-    {0x80000008: _MIPS_64, 0xA0000008: _MIPS_N32, 0x00000008: _MIPS_O32},
-    {0x8000002B: _SPARC, 0x00000002: _SPARC},
-    {0x00000004: Calls(356, 102, 425, 380)},  # m68k
-    {0x0000000F: Calls(17, -1, 425, 338)},  # HP PA-RISC
-    {0x4000002A: Calls(340, 102, 425, 372)},  # SuperH
-    {0xC0009026: Calls(97, -1, 535, 514)},  # Alpha
+# By the kernel's unistd.h of each architecture: AUDIT_ARCH_…, and the numbers of socket(2),
+# socketcall(2) or -1, io_uring_setup(2) and seccomp(2). In a family what one kernel may run.
+# Tuples, because a start makes nothing of constants, and would make objects of a class each time.
+FAMILIES: "tuple[Family, ...]" = (
+    (  # x86; to the kernel x32 is x86-64, with a bit set in its numbers
+        (0xC000003E, 41, -1, 425, 317),
+        (0x40000003, 359, 102, 425, 354),
+        (0x4000003E, 41, -1, 425, 0x40000000 | 317),
+    ),
+    ((0xC00000B7, 198, -1, 425, 277), (0x40000028, 281, -1, 425, 383)),  # ARM
+    (  # PowerPC
+        (0xC0000015, 326, 102, 425, 358),
+        (0x80000015, 326, 102, 425, 358),
+        (0x00000014, 326, 102, 425, 358),
+    ),
+    ((0x80000016, 359, 102, 425, 348), (0x00000016, 359, 102, 425, 348)),  # S/390
+    ((0xC00000F3, 198, -1, 425, 277), (0x400000F3, 198, -1, 425, 277)),  # RISC-V
+    ((0xC0000102, 198, -1, 425, 277),),  # LoongArch
+    (  # MIPS, little-endian: n64, n32, o32
+        (0xC0000008, 5040, -1, 5425, 5312),
+        (0xE0000008, 6040, -1, 6425, 6316),
+        (0x40000008, 4183, 4102, 4425, 4352),
+    ),
+    (  # big-endian
+        (0x80000008, 5040, -1, 5425, 5312),
+        (0xA0000008, 6040, -1, 6425, 6316),
+        (0x00000008, 4183, 4102, 4425, 4352),
+    ),
+    ((0x8000002B, 97, 206, 425, 346), (0x00000002, 97, 206, 425, 346)),  # SPARC
+    ((0x00000004, 356, 102, 425, 380),),  # m68k
+    ((0x0000000F, 17, -1, 425, 338),),  # HP PA-RISC
+    ((0x4000002A, 340, 102, 425, 372),),  # SuperH
+    ((0xC0009026, 97, -1, 535, 514),),  # Alpha
 )
 
 
@@ -82,16 +80,11 @@ def refuse_sockets(_: Start) -> None:
         UnshareError: this architecture is not in the table (ENOSYS), another thread has a filter
             that this one has not (EPERM), or the kernel refuses.
     """
-    native = architecture()
-    family = next((each for each in FAMILIES if native in each), None)
-    if family is None:
-        reason = f"the numbers of its system calls are not known here (AUDIT_ARCH {native:#x})"
-        raise _refused(ENOSYS, reason)
+    family, number = _numbers(architecture())
     program, kept = bpf.program(code(family))
     # Or it would take CAP_SYS_ADMIN.
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, target="PR_SET_NO_NEW_PRIVS")
     flags = SECCOMP_FILTER_FLAG_TSYNC
-    number = family[native].seccomp
     other = call("syscall", number, SECCOMP_SET_MODE_FILTER, flags, program, name="seccomp")
     del kept  # not before
     if other:  # the id of a thread
@@ -99,8 +92,18 @@ def refuse_sockets(_: Start) -> None:
         raise _refused(EPERM, reason, "seccomp", "TSYNC")
 
 
+def _numbers(native: int) -> "tuple[Family, int]":
+    """Return the family of an architecture, and the number of its own seccomp(2)."""
+    for family in FAMILIES:
+        for architecture, *_, seccomp in family:
+            if architecture == native:
+                return family, seccomp
+    reason = f"the numbers of its system calls are not known here (AUDIT_ARCH {native:#x})"
+    raise _refused(ENOSYS, reason)
+
+
 def _refused(errno: int, reason: str, name: str = "", target: str = "") -> "UnshareError":
-    from ..errors import UnshareError, named
+    from .errors import UnshareError, named
 
     return UnshareError(errno, reason, named("sockets", "unix"), name, target)
 
@@ -127,21 +130,21 @@ def architecture() -> int:
     return found
 
 
-def code(family: "dict[int, Calls]") -> bytes:
+def code(family: "Family") -> bytes:
     """Return the filter for all architectures of a family; a call of any other ends the process."""
     argument_at = ARGUMENT_AT + (0 if sys.byteorder == "little" else 4)  # the lower half
     lines: list[bpf.Line] = [("", bpf.LD_WORD, ARCHITECTURE_AT, "", "")]
-    lines += [("", bpf.EQUAL, each, f"of {each}", "") for each in family]
+    lines += [("", bpf.EQUAL, row[0], f"of {row[0]}", "") for row in family]
     lines += [("", bpf.RETURN, KILL_PROCESS, "", "")]
-    for each, calls in family.items():
+    for each, socket, socketcall, io_uring_setup, _ in family:
         lines += [
             (f"of {each}", bpf.LD_WORD, NUMBER_AT, "", ""),
             ("", bpf.AND, ~X32 & 0xFFFFFFFF, "", ""),
-            ("", bpf.EQUAL, calls.socket, "socket", ""),
-            ("", bpf.EQUAL, calls.io_uring_setup, "io_uring", ""),
+            ("", bpf.EQUAL, socket, "socket", ""),
+            ("", bpf.EQUAL, io_uring_setup, "io_uring", ""),
         ]
-        if calls.socketcall >= 0:
-            lines += [("", bpf.EQUAL, calls.socketcall, "socketcall", "")]
+        if socketcall >= 0:
+            lines += [("", bpf.EQUAL, socketcall, "socketcall", "")]
         lines += [("", bpf.RETURN, ALLOW, "", "")]
     lines += [
         ("socket", bpf.LD_WORD, argument_at, "", ""),
