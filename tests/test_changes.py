@@ -154,6 +154,35 @@ def test_with_everything_else_read_only(newest: Python, top: Path) -> None:
     assert told(newest, "kept", cwd=top.parent).ok().split() == ["added", "0", "new"]
 
 
+def test_what_is_mounted_below_has_its_own(newest: Python, top: Path) -> None:
+    """Of a bind, whose files are another place's; a tmpfs was asked for to forget."""
+    at = top.parent
+    other = at / "other"
+    other.mkdir()
+    (other / "was").write_text("was\n")
+    give(other, newest.user)
+    listing = "user,bind=other:top/dropped/sub,tmpfs=top/tree,overlay=top:kept"
+    code = """
+for path in ("dropped/sub/was", "dropped/sub/new", "tree/in", "text"):
+    open("top/" + path, "a").write("more\\n")
+"""
+    for count in (1, 2):
+        newest.run(code, unshare=listing, cwd=at).ok()
+        shown = json.loads(told(newest, "--json", "kept", cwd=at).ok())
+        assert [(each["path"], each["size"]) for each in shown] == [
+            ("text", 4 + 5 * count),
+            ("dropped/sub/new", 5 * count),
+            ("dropped/sub/was", 4 + 5 * count),
+        ]
+    diff = told(newest, "kept", "--diff", cwd=at).ok()
+    assert "--- /dev/null\n+++ b/dropped/sub/new\n" in diff
+    assert "+++ b/dropped/sub/was\n@@ -0,0 +1,3 @@\n+was\n+more\n" in diff
+    assert (other / "was").read_text() == "was\n" and os.listdir(other) == ["was"]
+    told(newest, "kept", "--apply", "top", cwd=at).ok()
+    assert (top / "dropped/sub/new").read_text() == "more\n" * 2
+    assert (top / "dropped/sub/was").read_text() == "was\n" + "more\n" * 2
+
+
 def test_a_diff(newest: Python, top: Path) -> None:
     (top / "text").write_text("one\ntwo\n")
     code = """

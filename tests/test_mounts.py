@@ -271,10 +271,82 @@ def test_overlay_wants_an_id(newest: Python, tree: Path) -> None:
     assert "with user=none" in done.stderr
 
 
-def test_overlay_wants_one_file_system(newest: Python, tree: Path) -> None:
-    done = newest.run("print('user code')", unshare=f"user,tmpfs={tree}/sub,overlay={tree}")
+# Writes below each directory, and tells what is there then.
+EACH = """
+import errno, os, sys
+for path in sys.argv[1:]:
+    try: open(os.path.join(path, "new"), "w").close()
+    except OSError as error: print(errno.errorcode[error.errno], end=" ")
+    print(os.path.basename(path), sorted(os.listdir(path)))
+"""
+
+
+@pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
+def test_an_overlay_covers_what_is_mounted_below(either: Python, tree: Path, as_root: bool) -> None:
+    """With one of its own; what the list has made for another end stays that."""
+    other = tree.parent / "other"
+    for path in (
+        tree,
+        other,
+        other / "on",
+        *(tree / each for each in ("bound", "hidden", "sub/in")),
+    ):
+        path.mkdir(parents=True, exist_ok=True)
+    if os.getuid() == 0:
+        who = either.root if as_root else either.user
+        for path in tree.parent.rglob("*"):
+            os.chown(path, who.uid, who.gid)
+    before = "" if as_root else "user,"
+    listing = (
+        f"{before}bind=../other:bound,tmpfs=bound/on,ro=sub/in,hide=hidden,overlay=.,caps=none"
+    )
+    found = either.run(
+        ["-c", EACH, ".", "bound", "bound/on", "sub", "sub/in"],
+        unshare=listing,
+        cwd=tree,
+        as_root=as_root,
+    )
+    assert found.ok().splitlines() == [
+        ". ['bound', 'hidden', 'new', 'one', 'script', 'sub', 'two']",
+        "bound ['new', 'on']",
+        "on ['new']",
+        "sub ['in', 'new', 'three']",
+        "EROFS in []",
+    ]
+    assert os.listdir(other) == ["on"] and "new" not in os.listdir(tree)
+    done = either.run("import os; os.listdir('hidden')", unshare=listing, cwd=tree, as_root=as_root)
+    assert "Permission denied" in done.stderr
+
+
+def test_a_file_that_is_mounted_below_is_read_only(newest: Python, tree: Path) -> None:
+    code = "print(open('one').read()); open('one', 'w')"
+    (tree.parent / "other").write_text("other")
+    listing = "user,bind=../other:one,overlay=."
+    done = newest.run(code, unshare=listing, cwd=tree)
+    assert done.stdout == "other\n" and "Read-only file system" in done.stderr
+
+
+MOUNTED = 'mount -t tmpfs tmpfs "$1" && mkdir "$1/in" && shift && exec "$@"'
+
+
+def test_what_the_host_has_mounted_below(newest: Python, tree: Path) -> None:
+    """Root's overlay covers it; an ordinary user's would show what is under it."""
+    who = newest.user
+    change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    outer = [*own_shared_mounts(), "sh", "-c", MOUNTED, "sh", str(tree / "sub")]
+    command = newest.command(["-c", EACH, tree, tree / "sub"])
+    done = newest.root.run([*outer, *command], env={"PY_UNSHARE": f"overlay={tree}"})
+    assert done.ok().splitlines() == [
+        "tree ['new', 'one', 'script', 'sub', 'two']",
+        "sub ['in', 'new']",
+    ]
+    done = newest.root.run([*outer, *change, *command], env={"PY_UNSHARE": f"user,overlay={tree}"})
     assert (done.status, done.stdout) == (125, "")
-    assert f"'{tree}/sub' is mounted below it" in done.stderr
+    assert f"'{tree}/sub' is mounted below it from outside" in done.stderr
+    done = newest.root.run(
+        [*outer, *change, *command[:-1]], env={"PY_UNSHARE": f"user,overlay={tree}/sub"}
+    )
+    assert done.status == 0
 
 
 def test_what_was_mounted_below_and_is_covered_is_in_no_overlays_way(
@@ -310,8 +382,9 @@ def test_odd_names(newest: Python, workdir: Path, name: str) -> None:
     ):
         done = newest.run(["-c", code, odd], unshare=f"user,{operation}", cwd=odd)
         assert done.ok() == f"{found} True\n", operation
-    done = newest.run("", unshare=f"user,tmpfs={value}/deep,overlay={value}")
-    assert done.status == 125 and "is mounted below it" in done.stderr
+    listing = f"user,bind=plain:{value}/deep,overlay={value}:kept"
+    assert newest.run("", unshare=listing, cwd=workdir).status == 0
+    assert newest.run(["-c", code, odd], unshare=listing, cwd=workdir).status == 0
     if name.strip():
         done = newest.run(["-c", WRITE_ALL, odd], unshare=f"user,ro={escape(name)}", cwd=workdir)
         assert done.ok() == "EROFS\n"

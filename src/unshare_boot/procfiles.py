@@ -87,6 +87,11 @@ def status_fields(path: str, *names: str) -> "list[str]":
     return found
 
 
+def mount_number(descriptor: int) -> int:
+    """Return the ID of the mount that an open file or directory is on: proc_pid_fdinfo(5)."""
+    return int(status_field("mnt_id", f"/proc/self/fdinfo/{descriptor}"))
+
+
 def read_id_map(kind: str, process: "Directory" = "/proc/self") -> "list[Range]":
     """Return the ranges of an id map, each inner, outer and count: user_namespaces(7).
 

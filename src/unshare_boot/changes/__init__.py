@@ -14,7 +14,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..items.kept import UPPER, read
+from ..items.kept import BELOW, UPPER, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,9 +46,10 @@ class Kept:
         path: where it is.
         upper: the directory of what was written.
         lower: the directory whose changes these are.
+        prefix: of its paths, where it has what was mounted below the directory of another.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, prefix: str = "") -> None:
         """Look at a directory.
 
         Raises:
@@ -63,7 +64,24 @@ class Kept:
         if kind == "trusted" and os.geteuid() != 0:
             raise ValueError(f"{path!r} was made by root, and only root can read all of it")
         self.lower, self.upper = Path(lower), self.path / UPPER
+        self.prefix = prefix
         self._prefix = f"{kind}.overlay."
+
+    def parts(self) -> list[Kept]:
+        """Return this one, and one for each mount below: they had overlays of their own.
+
+        Raises:
+            OSError, ValueError: as of the constructor.
+        """
+        try:
+            names = sorted(os.listdir(self.path / BELOW))
+        except FileNotFoundError:
+            names = []
+        plain = [name.replace("%2F", "/").replace("%25", "%") for name in names]
+        below = [
+            Kept(str(self.path / BELOW / name), f"{prefix}/") for name, prefix in zip(names, plain)
+        ]
+        return [self, *below]
 
     def is_whiteout(self, path: Path, status: os.stat_result) -> bool:
         """Tell whether an entry of the upper directory says that there is nothing."""

@@ -25,16 +25,19 @@ def show_changes(path: str, apply_to: str | None, *, as_diff: bool, as_json: boo
         OSError: something cannot be read or written.
         ValueError: the directory holds no changes, or is in use.
     """
-    kept = Kept(path)
-    found = list(changes_of(kept, Path(apply_to) if apply_to else kept.lower))
-    text = "\n".join(map(line_of, found))
+    parts = Kept(path).parts()
+    tops = [Path(apply_to, each.prefix) if apply_to else each.lower for each in parts]
+    found = [(part, change) for part, top in zip(parts, tops) for change in changes_of(part, top)]
+    whole = [change._replace(path=part.prefix + change.path) for part, change in found]
+    text = "\n".join(map(line_of, whole))
     if as_json:
-        text = json.dumps([each._asdict() for each in found], indent=2)
+        text = json.dumps([each._asdict() for each in whole], indent=2)
     elif as_diff:
-        text = "".join(diff_of(kept, each) for each in found).rstrip("\n")
+        text = "".join(diff_of(part, change) for part, change in found).rstrip("\n")
     if apply_to is not None:
-        require_unused(kept)
-        apply(kept, Path(apply_to))
+        require_unused(parts[0])
+        for part, top in zip(parts, tops):
+            apply(part, top)
     return text
 
 
@@ -51,11 +54,14 @@ def diff_of(kept: Kept, change: Change) -> str:
     """Return a change as diff(1) would show it, with -u and -N; of anything but text its line."""
     before = _text(kept.lower / change.path) if change.kind != ADDED else []
     after = _text(kept.upper / change.path) if change.kind != REMOVED else []
-    if before is None or after is None or change.path.endswith("/"):
-        return f"{line_of(change)}\n"
-    old = "/dev/null" if change.kind == ADDED else f"a/{change.path}"
-    new = "/dev/null" if change.kind == REMOVED else f"b/{change.path}"
-    lines = list(difflib.unified_diff(before, after, old, new)) or [f"{line_of(change)}\n"]
+    path = kept.prefix + change.path
+    if before is None or after is None or path.endswith("/"):
+        return f"{line_of(change._replace(path=path))}\n"
+    old = "/dev/null" if change.kind == ADDED else f"a/{path}"
+    new = "/dev/null" if change.kind == REMOVED else f"b/{path}"
+    lines = list(difflib.unified_diff(before, after, old, new)) or [
+        f"{line_of(change._replace(path=path))}\n"
+    ]
     return "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
     )

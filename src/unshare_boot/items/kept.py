@@ -3,6 +3,7 @@
     CHANGES/upper   what was written, as overlayfs(5) has it: its upperdir
     CHANGES/work    its workdir, which has to be on the same file system
     CHANGES/of      what kind of extended attributes it has, and the directory that it is for
+    CHANGES/below   the same three for each mount below that directory, by its path in there
 
 The command ``unshare-boot changes`` reads it.
 """
@@ -13,14 +14,14 @@ from time import sleep
 
 from ..errors import UnshareError
 from ..namespaces import O_PATH, refused
-from ..procfiles import is_below, mounts_of, status_field
+from ..procfiles import is_below, mount_number, mounts_of
 from .overlay import attributes, make, owned_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .overlay import Option, Over
 
-UPPER, WORK, OF = "upper", "work", "of"
+UPPER, WORK, OF, BELOW = "upper", "work", "of", "below"
 # What would make changes that say nothing without what is below, or that suit this kernel alone.
 PLAIN: "tuple[Option, ...]" = (("metacopy", "off"), ("redirect_dir", "nofollow"))
 # Refuses an upper directory that another overlay has, at whose end the kernel frees it.
@@ -30,23 +31,39 @@ PATIENCE = 40  # tries
 PAUSE = 0.05  # seconds
 
 
-def keeping_in(path: str) -> "Over":
-    """Return what makes an overlay whose changes are kept.
+def keeping_in(path: str, top: str) -> "Over":
+    """Return what makes overlays whose changes are kept.
 
     Args:
         path: of the directory for them, without symbolic links. That it is in use, or not fit for
             it, is an UnshareError of the function that is returned.
+        top: the directory that is covered; what is mounted below has a place below ``path``.
     """
-    return lambda target, lower, flags: _overlay(path, target, lower, flags)
+
+    def keep(target: str, lower: int) -> int:
+        kept = path if target == top else _of_mount_below(path, target[len(top.rstrip("/")) + 1 :])
+        return _overlay(kept, target, lower)
+
+    return keep
 
 
-def _overlay(path: str, target: str, lower: int, flags: int) -> int:
+def _of_mount_below(path: str, name: str) -> str:
+    """Return the directory for the changes of what is mounted below, and have it made."""
+    below = os.path.join(path, BELOW)
+    try:
+        os.makedirs(below, exist_ok=True)
+    except OSError as error:
+        raise refused(error, "mkdir", below) from None
+    return os.path.join(below, name.replace("%", "%25").replace("/", "%2F"))
+
+
+def _overlay(path: str, target: str, lower: int) -> int:
     top = _prepare(path, target)
     options = ALONE if attributes() == "user" else (*ALONE, *PLAIN)
     try:
         for _ in range(PATIENCE):
             try:
-                made = make(lower, top, flags, options)
+                made = make(lower, top, options)
             except UnshareError as error:
                 if error.errno != EBUSY:
                     raise
@@ -71,7 +88,7 @@ def _overlay(path: str, target: str, lower: int, flags: int) -> int:
 
 def _kind(descriptor: int) -> str:
     """Return the type of the file system that something is on."""
-    number = int(status_field("mnt_id", f"/proc/self/fdinfo/{descriptor}"))
+    number = mount_number(descriptor)
     return next((each.kind for each in mounts_of() if each.number == number), "")
 
 

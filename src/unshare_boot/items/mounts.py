@@ -53,7 +53,7 @@ def run_operations(start: Start) -> None:
             covers = item
         if name == "ro" and covered == existing(directory, paths[0]):
             read_only.append(covered)
-    if read_only:
+    if read_only and start.plan.mount != "shared":
         covers = _pin(directory, read_only) or covers
     if covers:
         try:
@@ -167,13 +167,15 @@ def _overlay(plan: Plan, directory: str, path: str, changes: str = "") -> str:
     target = _directory(plan, directory, path)
     if plan.user == "none":
         raise UnshareError(EINVAL, NO_ID)
+    stays = kept_below(plan, directory, target, names=("ro", "hide", "tmpfs", "overlay"))
     if not changes:
-        mount_overlay(target, over_tmpfs)
+        mount_overlay(target, over_tmpfs, stays)
         return target
     from .kept import keeping_in
 
     existing(directory, os.path.dirname(changes) or ".")
-    mount_overlay(target, keeping_in(os.path.realpath(os.path.join(directory, changes))))
+    path = os.path.realpath(os.path.join(directory, changes))
+    mount_overlay(target, keeping_in(path, target), stays)
     return target
 
 

@@ -9,9 +9,8 @@ directories as ``/proc/self/fd/N``.
 import os
 from errno import EINVAL, EPERM
 
-from ..errors import UnshareError
 from ..namespaces import MS_NODEV, MS_NOEXEC, MS_NOSUID, O_PATH, call, mount
-from ..procfiles import mounts_below, status_field
+from ..procfiles import mount_number, mounts_below
 from .trees import attach
 
 MNT_DETACH = 0x2  # include/linux/fs.h
@@ -29,48 +28,46 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Callable
 
-    Over = Callable[[str, int, int], int]
+    Over = Callable[[str, int], int]
     Option = tuple[str, str]
 
 FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 
 
-def mount_overlay(target: str, over: "Over") -> None:
-    """Cover a directory with a copy-on-write view of itself.
+def mount_overlay(target: str, over: "Over", stays: "Sequence[str]" = ()) -> None:
+    """Cover a directory with a copy-on-write view of itself, and of what is mounted below it.
 
     Args:
         target: its path, without symbolic links.
         over: makes the overlay: `over_tmpfs` to throw away what is written.
+        stays: paths below it; what is mounted there stays as it is.
 
     Raises:
-        UnshareError: something is mounted below it, or the kernel refuses.
+        UnshareError: the kernel refuses, as it does an overlay over what others have covered.
     """
-    inherited = os.statvfs(target).f_flag & INHERITED
     lower = os.open(target, O_PATH | os.O_CLOEXEC)
     descriptors = [lower]
     try:
-        number = int(status_field("mnt_id", f"/proc/self/fdinfo/{lower}"))
-        below = mounts_below(target, on=number)
+        below = mounts_below(target, on=mount_number(lower))
         if below:
-            reason = (
-                f"{below[0].point!r} is mounted below it, and an overlay has one file system "
-                "underneath"
-            )
-            raise UnshareError(EINVAL, reason)
-        descriptors.append(over(target, lower, inherited))
+            from .mounted_below import cover_again, take
+
+            taken = take(target, stays, descriptors)
+        descriptors.append(over(target, lower))
         attach(descriptors[-1], target)
+        if below:
+            cover_again(taken, over)
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def over_tmpfs(target: str, lower: int, flags: int) -> int:
+def over_tmpfs(target: str, lower: int) -> int:
     """Return a descriptor of an overlay whose upper directory is on a tmpfs without a name.
 
     Args:
         target: the path of the directory below.
         lower: a descriptor of that.
-        flags: of the mount.
 
     Raises:
         UnshareError: the kernel refuses.
@@ -84,7 +81,7 @@ def over_tmpfs(target: str, lower: int, flags: int) -> int:
             os.mkdir(upper)
             os.mkdir(os.path.join(target, "work"))
             owned_as(upper, below)
-            return make(lower, top, flags)
+            return make(lower, top)
         finally:
             os.close(top)
     finally:
@@ -100,13 +97,12 @@ def attributes() -> str:
     return "trusted" if first else "user"
 
 
-def make(lower: int, top: int, flags: int, options: "Sequence[Option]" = ()) -> int:
+def make(lower: int, top: int, options: "Sequence[Option]" = ()) -> int:
     """Return a descriptor of an overlay that is not mounted anywhere yet.
 
     Args:
         lower: a descriptor of the directory below.
         top: the same of one that has the directories upper and work.
-        flags: of the mount.
         options: more, overlayfs(5).
 
     Raises:
@@ -125,6 +121,7 @@ def make(lower: int, top: int, flags: int, options: "Sequence[Option]" = ()) -> 
         if attributes() == "user":
             _configure(context, FSCONFIG_SET_FLAG, "userxattr")
         _configure(context, FSCONFIG_CMD_CREATE)
+        flags = os.fstatvfs(lower).f_flag & INHERITED
         return call(
             "syscall", SYS_FSMOUNT, context, CLOEXEC, flags, name="fsmount", target="overlay"
         )

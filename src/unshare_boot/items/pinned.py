@@ -17,7 +17,7 @@ PLACE = "/dev"  # where there is no directory to do it on: nothing is moved in o
 
 
 def pin(targets: "list[str]") -> str:
-    """Keep all directories above some paths where they are.
+    """Keep all directories above some paths where they are; not for mounts that are shared.
 
     Before Linux 5.2, and where open_tree(2) is forbidden, nothing is done.
 

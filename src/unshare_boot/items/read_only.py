@@ -15,7 +15,7 @@ from ..namespaces import (
     call,
     mount,
 )
-from ..procfiles import Mount, mounts_below, status_field
+from ..procfiles import Mount, mount_number, mounts_below
 from .trees import AT_FDCWD, AT_RECURSIVE, attach, copy_tree, unavailable
 
 TYPE_CHECKING = False
@@ -122,7 +122,7 @@ def _shows(each: Mount, within_reach: bool) -> bool:
             return False
         raise
     try:
-        return int(status_field("mnt_id", f"/proc/self/fdinfo/{descriptor}")) == each.number
+        return mount_number(descriptor) == each.number
     finally:
         os.close(descriptor)
 

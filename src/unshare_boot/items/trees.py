@@ -20,10 +20,11 @@ OPEN_TREE_CLONE = 0x1  # include/uapi/linux/mount.h
 MOVE_MOUNT_F_EMPTY_PATH = 0x4
 
 
-def copy_tree(path: str) -> int:
+def copy_tree(path: str, recursive: bool = True) -> int:
     """Return a descriptor of a copy of what is at ``path``, with all that is mounted below it.
 
-    Each mount of the copy has the flags of its original.
+    Or without, which the kernel refuses where that would show what is under a mount of others
+    (EINVAL). Each mount of the copy has the flags of its original.
 
     Raises:
         UnshareError: the kernel refuses.
@@ -33,7 +34,7 @@ def copy_tree(path: str) -> int:
         SYS_OPEN_TREE,
         AT_FDCWD,
         os.fsencode(path),
-        OPEN_TREE_CLONE | AT_RECURSIVE | os.O_CLOEXEC,
+        OPEN_TREE_CLONE | os.O_CLOEXEC | (AT_RECURSIVE if recursive else 0),
         name="open_tree",
         target=path,
     )
