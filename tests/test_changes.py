@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, Session, User, require_root
+from harness import Finished, Python, Session, User, require_root, require_tool
 
 WORK = """
 import os, shutil
@@ -211,6 +211,37 @@ os.setxattr("kept/upper/gone", "user.overlay.whiteout", b"y")
     assert told(newest, "kept", cwd=top.parent).ok().split() == ["removed", "4", "gone"]
     told(newest, "kept", "--apply", "top", cwd=top.parent).ok()
     assert not (top / "gone").exists()
+
+
+def test_what_may_not_be_given_to_a_file_is_left_out(newest: Python, top: Path) -> None:
+    """The rest is there, and it is said what is not."""
+    setcap = f'''
+import subprocess
+open("top/made", "w").write("made")
+subprocess.run(["{require_tool("setcap")}", "cap_net_raw+ep", "top/made"], check=True)
+open("top/text", "w").write("new")
+'''
+    newest.run(setcap, unshare="user,overlay=top:kept", cwd=top.parent).ok()
+    done = told(newest, "kept", "--apply", "top", cwd=top.parent)
+    assert done.status == 1
+    line = "unshare-boot: 'top/made': without its security.capability: Operation not permitted\n"
+    assert done.stderr == line
+    assert ((top / "made").read_text(), (top / "text").read_text()) == ("made", "new")
+
+
+def test_where_it_stops(newest: Python, top: Path) -> None:
+    """At what cannot be written; with that out of the way it goes on."""
+    code = "open('top/gone', 'a').write('1'); open('top/tree/in', 'a').write('2')"
+    newest.run(code, unshare="user,overlay=top:kept", cwd=top.parent).ok()
+    (top / "tree").chmod(0o555)
+    done = told(newest, "kept", "--apply", "top", cwd=top.parent)
+    assert done.status == 2
+    assert (
+        "Permission denied" in done.stderr and "what was applied before that stays" in done.stderr
+    )
+    (top / "tree").chmod(0o755)
+    told(newest, "kept", "--apply", "top", cwd=top.parent).ok()
+    assert ((top / "gone").read_text(), (top / "tree/in").read_text()) == ("gone1", "in2")
 
 
 def test_nothing_is_written_through_a_link(newest: Python, top: Path) -> None:

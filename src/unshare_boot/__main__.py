@@ -26,9 +26,10 @@ language this machine gives to this user: each is tried in a child process,
 which then ends. Nothing is changed."""
 
 EPILOG = """\
-exit status: 0 if the hook runs, the list of `check` works, or PY_UNSHARE takes
-effect in all Pythons that `where` was given, or in any of PATH; 1 if not; 2 for
-a wrong command line; that of the command for `run`. NO_COLOR switches colours
+exit status: 0 if the hook runs, the list of `check` works, PY_UNSHARE takes
+effect in all Pythons that `where` was given, or in any of PATH, or `changes`
+has applied all; 1 if not; 2 for a wrong command line, or what cannot be read or
+written; that of the command for `run`. NO_COLOR switches colours
 off."""
 
 
@@ -64,9 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         how = {"as_diff": chosen.diff, "as_json": chosen.json}
         try:
-            good, text = True, show_changes(chosen.changes, chosen.apply, **how)
+            text, left_out = show_changes(chosen.changes, chosen.apply, **how)
         except (OSError, ValueError) as error:
             parser.error(str(error))
+        good = not left_out
+        for line in left_out:
+            print(f"unshare-boot: {line}", file=sys.stderr)
     elif chosen.command == "where":
         good, text = show_where(chosen.pythons, chosen.json)
     else:

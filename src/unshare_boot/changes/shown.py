@@ -12,8 +12,10 @@ from . import ADDED, REMOVED, Change, Kept, changes_of
 from .applied import apply, require_unused
 
 
-def show_changes(path: str, apply_to: str | None, *, as_diff: bool, as_json: bool) -> str:
-    """Return what the command prints.
+def show_changes(
+    path: str, apply_to: str | None, *, as_diff: bool, as_json: bool
+) -> tuple[str, list[str]]:
+    """Return what the command prints, and what could not be applied, a line each.
 
     Args:
         path: the directory of the changes.
@@ -34,11 +36,12 @@ def show_changes(path: str, apply_to: str | None, *, as_diff: bool, as_json: boo
         text = json.dumps([each._asdict() for each in whole], indent=2)
     elif as_diff:
         text = "".join(diff_of(part, change) for part, change in found).rstrip("\n")
+    left_out = []
     if apply_to is not None:
         require_unused(parts[0])
         for part, top in zip(parts, tops):
-            apply(part, top)
-    return text
+            left_out += apply(part, top)
+    return text, left_out
 
 
 def line_of(change: Change) -> str:
