@@ -176,6 +176,7 @@ def run(
     *,
     env: Mapping[str, str] | None = None,
     only: Collection[str] = (),
+    but: Collection[str] = (),
 ) -> Result:
     """Run a file of tests.
 
@@ -186,6 +187,7 @@ def run(
         unshare: the list.
         env: more variables.
         only: the names of the tests to run, all if there is none.
+        but: the names of those that are left out.
     """
     workdir = session.make_workdir()
     report, witness = workdir / "report.xml", workdir / "witness"
@@ -194,7 +196,7 @@ def run(
     options += ["--timeout", str(PATIENCE)]
     for name in only:
         options += ["-m", name]
-    for name in HANGING:
+    for name in (*HANGING, *but):
         options += ["-i", name]
     variables = {"TMPDIR": str(workdir), "HOME": str(workdir), "CPYTHON_WITNESS": str(witness)}
     with terminal() as take:

@@ -15,7 +15,7 @@ import pytest
 
 from harness import Python, Session, namespace_inode, require_root, require_tool, until
 from harness.client import CLIENT
-from harness.internet import ECHO_PORT, SERVER, SITE, internet
+from harness.internet import ECHO_PORT, NAME, SERVER, SITE, internet
 from harness.interpreters import probe
 from harness.machine import Machine
 from harness.processes import Argument
@@ -157,6 +157,25 @@ datagrams("{SERVER}", {ECHO_PORT})
             unshare = f"user,net={driver},publish=8000:9000/{words}"
             with visitor.hold(unshare):
                 assert site.others()
+            tally.case()
+        assert site.wait_until_left() == []
+
+
+def test_a_gate(pypy: Python, session: Session, watch: Watch, tally: Tally) -> None:
+    require_root()
+    code = f"""{CLIENT}
+import unshare_boot
+print(exchange("{NAME}", {ECHO_PORT}))
+try:
+    exchange("{NAME}", {ECHO_PORT + 1})
+except ConnectionRefusedError:
+    tried = {each["verdict"] for each in unshare_boot.attempts() if each["protocol"] == "tcp"}
+    print(*sorted(tried))
+"""
+    with internet(session.make_workdir()) as site:
+        for more in ("offline", "user,pid,mount,net,record=/dev/null"):
+            unshare = f"{more},allow={NAME}:{ECHO_PORT}"
+            assert Visitor(pypy, site).run(code, unshare).ok() == f"{SITE}\npassed refused\n"
             tally.case()
         assert site.wait_until_left() == []
 

@@ -28,6 +28,7 @@ SYS_PIDFD_OPEN = 434
 LAST_DESCRIPTOR = 2**31 - 1
 SIGKILL = 9
 
+REFUSAL, IMPORT, FAULT = range(3)  # what a child tells of: an error of this kind
 DONE = b"done"  # what a child tells where nothing went wrong
 
 
@@ -117,9 +118,11 @@ def tell(writer: int, error: "BaseException | None" = None) -> None:
     from marshal import dumps
 
     if isinstance(error, OSError):
-        message = dumps((True, *failed("", error).facts()))
-    else:  # a broken installation, say
-        message = dumps((False, repr(error)))
+        message = dumps((REFUSAL, *failed("", error).facts()))
+    elif isinstance(error, ImportError):  # a broken installation, or another module of that name
+        message = dumps((IMPORT, str(error), error.name, error.path))
+    else:
+        message = dumps((FAULT, repr(error)))
     os.write(writer, message)
 
 
@@ -131,15 +134,21 @@ def listen(reader: int) -> bool:
 
     Raises:
         UnshareError: what went wrong with it.
-        RuntimeError: something other than a refusal.
+        ImportError: it could not load a module.
+        RuntimeError: something else.
     """
     said = read_all(reader)
     if said in (DONE, b""):
         return said == DONE
     from marshal import loads
 
-    refusal, *what = loads(said)
-    raise UnshareError(*what) if refusal else RuntimeError(*what)
+    kind, *what = loads(said)
+    if kind == REFUSAL:
+        raise UnshareError(*what)
+    if kind == IMPORT:
+        text, name, path = what
+        raise ImportError(text, name=name, path=path)
+    raise RuntimeError(*what)
 
 
 def read_all(reader: int) -> bytes:

@@ -56,6 +56,8 @@ def run(
         end_with(watcher)
         prctl("PR_SET_DUMPABLE", 0)  # which end_with() has not undone, but a fork may have
         enter_own_mounts()
+        if plan.record:  # while the program makes its namespaces, and can still be told
+            from json import dumps  # noqa: F401
         sockets = receive(control)
         if not sockets:  # the program has failed, or started over
             return

@@ -6,10 +6,10 @@ moves to. Hardware addresses are fixed and known to both sides, so nobody has to
 """
 
 import os
-from errno import EACCES, EAFNOSUPPORT, EINVAL, EOPNOTSUPP
+from errno import EACCES, EAFNOSUPPORT, EINVAL, ENODEV, EOPNOTSUPP
 
 from ..errors import UnshareError
-from ..namespaces import loopback_up, refused, unshare
+from ..namespaces import call, loopback_up, refused, unshare
 from ..rtnetlink import AF_INET, AF_INET6, RTN_LOCAL
 from .filters import attach, attempts_filter, first_syn_filter
 from .links import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTN_UNICAST, Links
@@ -247,9 +247,11 @@ def _is_6(handle: "socket") -> bool:
 
 
 def _index(name: str) -> int:
-    from _socket import if_nametoindex
-
-    return if_nametoindex(name)
+    """Return the number of an interface; by the C library, since PyPy has no function for it."""
+    found = call("if_nametoindex", name.encode(), target=name)
+    if not found:
+        raise refused(OSError(ENODEV, "No such device"), "if_nametoindex", name)
+    return found
 
 
 WHOLE = True

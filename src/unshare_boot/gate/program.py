@@ -3,7 +3,7 @@
 import os
 from errno import ECHILD, ESRCH
 
-from ..child import listen, open_process, pipe
+from ..child import listen, open_process, pipe, tell
 from ..errors import UnshareError, failed, named
 from ..lifetime import start_apart
 from ..namespaces import require_single_thread
@@ -57,8 +57,11 @@ def leave_watcher(start: "Start") -> None:
     plan, check_whole = start.plan, start.check_whole
 
     def run(answer: int, process: int, control: int, output: int = -1, keep: int = -1) -> None:
-        from .helper import run
-
+        try:
+            from .helper import run
+        except BaseException as error:
+            tell(answer, error)
+            return
         run(plan, pid, check_whole, (answer, process, control, output))
 
     kept = [process, control.fileno()]
@@ -103,7 +106,10 @@ def enter_net(start: "Start") -> None:
                 sockets.add(f"loopback:{address}:{port}", listen_at(port, address=address))
             else:
                 sockets.add(f"loopback/udp:{address}:{port}", datagrams(port, address))
-        _send(helper.channel, sockets)
+        try:
+            _send(helper.channel, sockets)
+        except (BrokenPipeError, ConnectionResetError):  # it has ended: its answer may say why
+            pass
         if not listen(helper.answers):
             reason = "the process that it is held by was killed"
             raise UnshareError(ECHILD, reason, named("net", "gate"))

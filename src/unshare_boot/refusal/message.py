@@ -97,6 +97,10 @@ def diagnose(text: str, error: BaseException, root: str = "") -> "Diagnosis":
         return OUT_OF_MEMORY, "there was no memory left for it", ""
     if isinstance(error, (ImportError, SyntaxError, EOFError)):
         return INCOMPLETE, *_incomplete(error)
+    module = getattr(error, "obj", None)  # of an AttributeError, Python 3.10
+    if isinstance(module, type(os)) and module.__name__.partition(".")[0] != PACKAGE:
+        file = getattr(module, "__file__", None) or ""
+        return INCOMPLETE, *_not_ours(file, module.__name__)
     return FAULT, "this should not happen: a fault of unshare-boot", f"please report it: {PROJECT}"
 
 
@@ -147,13 +151,30 @@ def _incomplete(error: "ImportError | SyntaxError | EOFError") -> "tuple[str, st
     file = getattr(error, "filename", None) or getattr(error, "path", None) or ""
     ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if isinstance(error, ImportError) and name and name.partition(".")[0] != PACKAGE:
-        return (
-            f"this Python, {sys.executable}, lacks its module {name}",
-            "install Python's whole standard library (Debian and Ubuntu: apt install python3)",
-        )
+        return _not_ours("" if isinstance(error, ModuleNotFoundError) else file, name)
     again = f"{sys.executable} -m pip install --force-reinstall {PACKAGE.replace('_', '-')}"
     what = name or file or "a module"
     return f"unshare-boot is installed incompletely in {ours}: {what} cannot be loaded", again
+
+
+def _not_ours(file: str, name: str) -> "tuple[str, str]":
+    """Say what is wrong with a module of Python's: it is missing, or another file in its place."""
+    if not file or _is_python_s(file):
+        return (
+            f"this Python, {sys.executable}, lacks its module {name}, or a part of it",
+            "install Python's whole standard library (Debian and Ubuntu: apt install python3)",
+        )
+    found = _one_line(file)
+    directory = _one_line(os.path.dirname(file))
+    return (
+        f"{found} is in the place of Python's own module {name}",
+        f"take {directory} off PYTHONPATH and out of .pth files, or give {found} another name",
+    )
+
+
+def _is_python_s(file: str) -> bool:
+    library = os.path.dirname(os.path.abspath(os.__file__))
+    return os.path.abspath(file).startswith(library + os.sep) and "site-packages" not in file
 
 
 def _one_line(words: str) -> str:
