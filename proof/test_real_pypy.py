@@ -169,8 +169,8 @@ print(exchange("{NAME}", {ECHO_PORT}))
 try:
     exchange("{NAME}", {ECHO_PORT + 1})
 except ConnectionRefusedError:
-    tried = {each["verdict"] for each in unshare_boot.attempts() if each["protocol"] == "tcp"}
-    print(*sorted(tried))
+    found = [each["verdict"] for each in unshare_boot.attempts() if each["protocol"] == "tcp"]
+    print(*sorted(set(found)))
 """
     with internet(session.make_workdir()) as site:
         for more in ("offline", "user,pid,mount,net,record=/dev/null"):

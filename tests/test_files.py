@@ -174,6 +174,15 @@ def test_what_is_above_ro_stays_where_it_is(
     assert done.ok().splitlines() == each * 3
 
 
+@pytest.mark.parametrize("propagation", ["shared", "slave", "unchanged"])
+def test_and_so_with_other_propagation(newest: Python, home: Path, propagation: str) -> None:
+    """What is mounted on a shared mount is seen on all of its peers, one's own among them."""
+    code = "import os; print(sorted(os.listdir()), os.getcwd()); os.rename('../sub', '../new')"
+    done = newest.run(code, unshare=f"user,mount={propagation},ro=.", cwd=home / "project/sub")
+    assert done.stdout == f"{sorted(os.listdir(home / 'project/sub'))} {home}/project/sub\n"
+    assert "OSError: [Errno 16] Device or resource busy" in done.stderr
+
+
 def test_and_no_border_is_new(newest: Python, home: Path) -> None:
     """What can be moved elsewhere can be so as before, and the working directory is the new one."""
     code = """

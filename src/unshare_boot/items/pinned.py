@@ -10,7 +10,7 @@ from errno import EINVAL
 from stat import S_ISDIR
 
 from ..errors import UnshareError
-from ..namespaces import MS_BIND, MS_REC, mount
+from ..namespaces import MS_BIND, MS_PRIVATE, MS_REC, mount
 from .trees import attach, copy_tree, unavailable
 
 PLACE = "/dev"  # where there is no directory to do it on: nothing is moved in or out there
@@ -68,13 +68,17 @@ def _may_change(directory: str) -> bool:
 
 
 def _mount_once_more(directory: str, place: str) -> None:
-    """Without what is mounted below, unless the kernel shows it in one piece only."""
+    """Without what is mounted below, unless the kernel shows it in one piece only.
+
+    And private: of shared mounts, the next one on the same place would be seen at the directory.
+    """
     try:
         mount(directory, place, None, MS_BIND)
     except UnshareError as error:
         if error.errno != EINVAL:
             raise
         mount(directory, place, None, MS_BIND | MS_REC)
+    mount(None, place, None, MS_PRIVATE | MS_REC)
 
 
 WHOLE = True
