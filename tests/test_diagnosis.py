@@ -338,11 +338,15 @@ def test_a_filter_that_is_not_to_blame(each: Python) -> None:
         ("/run/.containerenv", "podman run --security-opt seccomp=unconfined"),
         ("/var/run/secrets/kubernetes.io", "securityContext: "),
         ("/proc/self/cgroup", "RestrictNamespaces=no"),
-        ("/proc/1/environ", "allow unshare(2) there; "),
+        ("/proc/1/environ", "lxc.seccomp.profile = (none, "),
+        ("/run/host/container-manager", "systemd-nspawn without a --system-call-filter="),
     ],
 )
 def test_whose_filter_it_is(tmp_path: Path, sign: str, cure: str) -> None:
-    content = "container=lxc\0" if sign.endswith("environ") else "0::/a/web.service\n"
+    content = {
+        "/proc/1/environ": "container=lxc\0",
+        "/proc/self/cgroup": "0::/a/web.service\n",
+    }.get(sign, "systemd-nspawn")
     tree = Tree(tmp_path, {"/proc/self/status": "Seccomp:\t2\n", sign: content})
     assert tree.told("user", "unshare(CLONE_NEWUSER)", errno.EPERM).cure.startswith(cure)
 
@@ -1115,6 +1119,32 @@ def test_a_read_only_proc(tmp_path: Path) -> None:
 def test_nothing_to_show_a_fresh_one_by(tmp_path: Path) -> None:
     found = Tree(tmp_path, {}).told("proc", "mount(/proc)", errno.EPERM, text="user,pid")
     assert found.why == "no /proc is mounted here to begin with"
+
+
+def test_no_directory_for_a_fresh_one(each: Python) -> None:
+    """As in a sandbox of bwrap."""
+    tops = [path for path in Path("/").iterdir() if path.name not in ("sys", "proc", "dev")]
+    shared = [word for path in tops for word in ("--ro-bind-try", path, path)]
+    wrapper = [require_tool("bwrap"), *shared, "--dev", "/dev", "--proc", "/proc"]
+    found = told(run(each, "user,net,sys", wrapper))
+    assert found.what == "sys: mount(/sys): No such file or directory (ENOENT)"
+    assert found.why == "there is no directory /sys here"
+    assert run(each, "user,net", wrapper).ok() == "user code\n"
+
+
+@pytest.mark.parametrize("another", [False, True])
+def test_a_fresh_one_that_only_seems_to_be_refused(newest: Python, another: bool) -> None:
+    """Where a /proc is there in full, as in LXC's nesting and below systemd-nspawn's root."""
+    masked = "mount --bind /dev/null /proc/timer_list"
+    full = "mount -t tmpfs none /mnt; mkdir /mnt/p; mount -t proc proc /mnt/p"
+    script = f"{full}; {masked}" if another else masked
+    own = [*OWN, "--pid", "--fork", "--mount-proc"]
+    wrapper = [*own, *shell(script), "setpriv", "--bounding-set=-sys_admin"]
+    found = told(run(newest, "pid", wrapper))
+    assert ("parts of /proc are masked" in found.why) is not another
+    assert ("add proc=keep" in found.cure) is not another
+    done = run(newest, "user,pid", wrapper)
+    assert done.status == (0 if another else 125)
 
 
 def test_no_file(tmp_path: Path) -> None:

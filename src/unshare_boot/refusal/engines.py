@@ -46,6 +46,7 @@ class Engine:
         return self.capability.format(self.between.join(names))
 
 
+LXC_NESTING = "lxc.include = /usr/share/lxc/config/nesting.conf"
 _UNIT = " in the [Service] section of the unit"
 
 # By the names of `Machine.container`.
@@ -80,6 +81,24 @@ ENGINES = {
         proc='securityContext: {"procMount": "Unmasked"}, with hostUsers: false in the pod',
         apparmor='securityContext: {"appArmorProfile": {"type": "Unconfined"}}',
         privileges='securityContext: {"allowPrivilegeEscalation": true}',
+    ),
+    "LXC": Engine(
+        seccomp="lxc.seccomp.profile = (none, in the container's configuration; or one that allows "
+        "{})",
+        capability="lxc.cap.drop = (nothing, in the container's configuration; it takes CAP_{})",
+        user="lxc.init.uid = 1000",
+        between=", CAP_",
+        proc=LXC_NESTING,
+        sys=LXC_NESTING,
+        apparmor="lxc.apparmor.profile = unconfined",
+        privileges="lxc.no_new_privs = 0",
+    ),
+    "systemd-nspawn": Engine(
+        seccomp="systemd-nspawn without a --system-call-filter= that forbids {}",
+        capability="systemd-nspawn --capability=CAP_{} ...",
+        user="systemd-nspawn --user=NAME ...",
+        between=",CAP_",
+        privileges="systemd-nspawn without --no-new-privileges=yes",
     ),
     "systemd": Engine(
         seccomp=f"RestrictNamespaces=no{_UNIT} (SystemCallFilter= there may forbid {{}} as well)",

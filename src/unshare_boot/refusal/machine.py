@@ -6,7 +6,16 @@ from errno import E2BIG, EBADF, EINVAL, ENOENT, ENOSYS, EOVERFLOW
 
 from ..child import prctl, try_in_child
 from ..errors import UnshareError
-from ..namespaces import NAMESPACES, call, unshare, write_file
+from ..namespaces import (
+    MS_NODEV,
+    MS_NOEXEC,
+    MS_NOSUID,
+    NAMESPACES,
+    call,
+    mount,
+    unshare,
+    write_file,
+)
 from ..procfiles import Mount, mounts_of, read_id_map, status_field
 
 CAP_NET_ADMIN, CAP_NET_RAW = 12, 13  # include/uapi/linux/capability.h
@@ -291,6 +300,33 @@ class Machine:
         except UnshareError as error:
             return error
         return None
+
+    def mounts_fresh(self, item: str) -> bool:
+        """Tell whether a list with ``user`` gets a fresh proc or sys, by trying in a child.
+
+        For that one of them has to be there in full, and it may be where this process does not
+        see it: below the root that systemd-nspawn has moved over the machine's.
+
+        Args:
+            item: proc or sys.
+        """
+        kind, needed = {"proc": ("proc", "pid"), "sys": ("sysfs", "net")}[item]
+
+        def attempt(_: int) -> None:
+            mount(kind, f"/{item}", kind, MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+        def enter(_: int) -> None:
+            _end_in_time()
+            for name in ("user", "mount", needed):
+                unshare(name)
+            try_in_child(attempt)  # the first to be in the new PID namespace
+
+        try:
+            if not self.root:
+                try_in_child(enter)
+        except (UnshareError, RuntimeError):
+            return False
+        return not self.root
 
     def in_landlock_domain(self) -> bool:
         """Tell whether a Landlock domain confines this process, landlock(7), by trying in a child.

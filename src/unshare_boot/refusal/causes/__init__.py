@@ -132,7 +132,7 @@ CAUSES = (
     Cause(
         "proc-or-sys-without-its-namespace", mounts.fresh_without_namespace, ("mount",), (EPERM,)
     ),
-    Cause("no-proc-or-sys-to-begin-with", mounts.none_to_begin_with, ("mount",), (EPERM,)),
+    Cause("no-proc-or-sys-to-begin-with", mounts.none_to_begin_with, ("mount",), (EPERM, ENOENT)),
     Cause("proc-of-processes-alone", mounts.processes_only, ("mount",), (EPERM,)),
     Cause("masked-proc-or-sys", mounts.masked, ("mount",), (EPERM,)),
     Cause("read-only-proc-or-sys", mounts.read_only, ("mount",), (EPERM,)),

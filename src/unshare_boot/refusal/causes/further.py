@@ -87,7 +87,8 @@ def _of_mounts(case: Case) -> "list[tuple[Look, Case]]":
 
 
 def _no_fresh(case: Case) -> "Why | None":
-    return mounts.masked(case) or mounts.read_only(case)
+    found = mounts.masked(case) or mounts.read_only(case)
+    return None if found and case.machine.mounts_fresh(case.item) else found
 
 
 def _is_first(machine: Machine) -> bool:

@@ -88,9 +88,10 @@ def _not_reached_here(case: Case, name: str) -> "Finding":
     deep = f"{name} namespaces are nested too deep ({DEEPEST} levels), or "
     if name not in ("user", "pid"):
         deep = ""
+    such_as = ", as by bwrap --disable-userns" if name == "user" else ""
     return (
         f"{deep}the user namespace that this one lies in, or one further out, has no more left to "
-        f"give (its own limit is not reached here: {setting} is {_limit(case)})",
+        f"give{such_as} (its own limit is not reached here: {setting} is {_limit(case)})",
         f"start it from further outside, or raise the limit there: sudo sysctl -w {setting}=10000",
     )
 

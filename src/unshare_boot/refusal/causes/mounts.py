@@ -1,6 +1,7 @@
 """What is mounted, and what is not: proc(5), sysfs(5), mount_namespaces(7)."""
 
 import os
+from errno import ENOENT
 
 from ...errors import shown
 from ...language.readers import escaped
@@ -70,6 +71,8 @@ def none_to_begin_with(case: Case) -> "Finding":
     kind = {"/proc": "proc", "/sys": "sysfs"}.get(where)
     if not where or any(each.kind == kind for each in case.machine.mounts()):
         return None
+    if case.errno == ENOENT:
+        return f"there is no directory {where} here", f"leave {case.item} out of the list"
     return f"no {where} is mounted here to begin with", f"mount -t {kind} {kind} {where}"
 
 
