@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import Finished, Python, Session, require_tool
+from harness.gate import CODE, run
 from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, Site
 from harness.visitor import Visitor, said
 
@@ -23,36 +24,6 @@ HOSTS = f"""127.0.0.1 localhost
 169.254.169.254 meta.example.test
 198.51.100.77 gone.example.test
 {SERVER6} six.example.test
-"""
-
-# try_tcp() and try_udp() return what came back, or the name of the errno.
-CODE = """
-import errno, os, socket, sys, time, unshare_boot
-
-def try_tcp(host, port, data=b"hello"):
-    try:
-        with socket.create_connection((host, port), 20) as connection:
-            stream = connection.makefile("rb")
-            stream.readline()
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            return stream.read()
-    except OSError as error:
-        return errno.errorcode.get(error.errno, repr(error))
-
-def try_udp(host, port, data=b"hello"):
-    family, *_, address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
-    with socket.socket(family, socket.SOCK_DGRAM) as client:
-        client.settimeout(20)
-        try:
-            client.connect(address)
-            client.send(data)
-            return client.recv(65536)
-        except OSError as error:
-            return errno.errorcode.get(error.errno, repr(error))
-
-def told(*keys):
-    return [tuple(each[key] for key in keys) for each in unshare_boot.attempts()]
 """
 
 
@@ -80,10 +51,6 @@ def visitor(request: pytest.FixtureRequest, site: Site) -> Visitor:
 @pytest.fixture
 def one(newest: Python, site: Site) -> Visitor:
     return Visitor(newest, site)
-
-
-def run(visitor: Visitor, code: str, unshare: str, **options: Any) -> str:
-    return visitor.run(CODE + code, unshare, **options).ok()
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -346,7 +313,7 @@ print(told(*keys) == [("tcp", "192.0.2.7", 99, "refused", pid)])
 def test_attempts_where_there_is_no_gate(newest: Python) -> None:
     code = f"{CODE}\ntry: told()\nexcept unshare_boot.UnshareError as error: print(error.errno)"
     assert newest.run(code).ok() == "107\n"
-    assert newest.run(code, unshare="user,net").ok() == "101\n"
+    assert newest.run(code, unshare="user,net").ok() == "107\n"
 
 
 def test_lines_for_people(one: Visitor) -> None:

@@ -17,6 +17,7 @@ import pytest
 from harness import Python, Session, require_tool, until
 from harness.internet import ECHO_PORT, NAME, SERVER, SITE, STUB, Site
 from harness.session import PROJECT
+from harness.visitor import Visitor
 
 OTHER = "other.example.test"
 HERE = "here.example.test"  # in /etc/hosts alone
@@ -136,3 +137,48 @@ def test_a_name_that_is_allowed_and_another(
     told = rf"tried {re.escape(OTHER)}:{ECHO_PORT} \(hello, pid \d+\): refused \(not in allow\)\n"
     assert re.search(told, done.stderr), done
     assert not site.wait_until_left()
+
+
+# Search lists, resolv.conf(5): of each the text, the host of the list, and what is asked for.
+SEARCHED = {
+    "cluster": (
+        f"nameserver {SERVER}\nsearch default.svc.cluster.local svc.cluster.local cluster.local\n"
+        "options ndots:5\n",
+        NAME,
+        NAME,
+    ),
+    "short": (f"nameserver {SERVER}\nsearch example.test\n", NAME.partition(".")[0], "server"),
+    "full": (f"nameserver {SERVER}\nsearch example.test\n", NAME, "server"),
+    "pattern": (f"nameserver {SERVER}\nsearch cluster.local\noptions ndots:5\n", "*.test", NAME),
+}
+
+
+@pytest.mark.parametrize("which", SEARCHED)
+def test_a_search_list(newest: Python, site: Site, hello: Path, which: str) -> None:
+    """What a resolver makes of a name is not what is asked for, and not what is told."""
+    text, allowed, name = SEARCHED[which]
+    user = newest.user
+    unshare = f"user=current,net,record,allow={allowed}:{ECHO_PORT}"
+    script = f"{hello} {name} {ECHO_PORT}; {hello} www.github.test.org {ECHO_PORT}"
+    command = [newest.executable, "-m", "unshare_boot", "run", unshare, "--", "sh", "-c", script]
+    before = site.resolv_conf.read_text()
+    site.resolv_conf.write_text(text)
+    try:
+        argv = site.enter_as(user.uid, user.gid, *map(str, command))
+        done = newest.root.run(argv, env={"HOME": str(user.home)}, cwd=user.home, timeout=60)
+    finally:
+        site.resolv_conf.write_text(before)
+    assert done.stdout == f"{SITE}\n", done
+    assert f" www.github.test.org:{ECHO_PORT} (hello, pid " in done.stderr
+    assert "cluster" not in done.stderr
+    assert not site.wait_until_left()
+
+
+def test_invalid_is_no_name(newest: Python, site: Site) -> None:
+    """RFC 6761, 6.4; programs that want to see a failure ask for it."""
+    code = """
+import socket
+try: print(socket.getaddrinfo("nowhere.invalid", 80))
+except socket.gaierror as error: print(error.errno == socket.EAI_NONAME)
+"""
+    assert Visitor(newest, site).run(code, "user,net=gate").ok() == "True\n"

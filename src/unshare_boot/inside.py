@@ -76,7 +76,7 @@ def attempts() -> "list[dict[str, str | int | list[int] | None]]":
         UnshareError: there is no gate here (ENOTCONN), or it does not answer.
     """
     from _socket import AF_INET, SOCK_CLOEXEC, SOCK_STREAM, socket
-    from errno import ENOTCONN
+    from errno import ENETUNREACH, ENOTCONN
     from json import loads
 
     from .child import read_all
@@ -84,15 +84,18 @@ def attempts() -> "list[dict[str, str | int | list[int] | None]]":
 
     if "net" not in active():
         raise UnshareError(ENOTCONN, "this process is in no network namespace with a gate")
-
-    channel = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC)
+    channel = None
     try:
+        channel = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC)
         channel.connect(RECORD)
         text = read_all(channel.fileno())
     except OSError as error:
+        if error.errno == ENETUNREACH:  # with net alone, behind sockets=unix, or it has ended
+            raise UnshareError(ENOTCONN, "no gate can be reached from this process") from error
         raise refused(error, "connect", "gate") from error
     finally:
-        channel.close()
+        if channel:
+            channel.close()
     return [loads(line) for line in text.splitlines()]
 
 

@@ -16,6 +16,22 @@ def nameservers() -> "list[str]":
     return [address for name in names for address in name] or ["127.0.0.1"]
 
 
+def search_list() -> "tuple[list[str], int]":
+    """Return the domains that names are looked for in, and ``ndots``.
+
+    Without a list it is the domain of the hostname, as glibc has it.
+    """
+    domains, dots = [os.uname().nodename.partition(".")[2]], 1
+    for line in _lines():
+        words = line.split()
+        if words[:1] in (["search"], ["domain"]):
+            domains = words[1:]
+        elif words[:1] == ["options"]:
+            found = [each[6:] for each in words if each[:6] == "ndots:" and each[6:].isdigit()]
+            dots = int(found[-1]) if found else dots
+    return [each.strip(".").lower() for each in domains if each.strip(".")], dots
+
+
 def is_on_loopback() -> bool:
     """Tell whether a resolver listens on the host's loopback, which nobody else's leads to."""
     return any(each[:4] == "127." or each == "::1" for each in nameservers())

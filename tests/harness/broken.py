@@ -48,7 +48,7 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
         for name in (
             *("__init__", "program", "network", "links", "filters", "rules", "helper"),
             *("served", "loop", "names", "answerer", "decisions", "packets", "pair", "tcp", "udp"),
-            *("who", "record"),
+            *("who", "record", "search"),
         )
     },
     "items.__init__": ("user,tmpfs=/mnt", {}),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from .loop import Loop
     from .names import Names, Question
+    from .search import Search
 
     Ends = tuple[tuple[bytes, int], tuple[bytes, int]]  # who asked, and who was asked
     Asked = Callable[[Question, Ends, str], None]
@@ -29,13 +30,17 @@ class Answerer:
         loop: that calls back.
         book: of the names and their addresses.
         version_6: whether IPv6 addresses lead anywhere.
+        search: which names are none, because others are meant.
         asked: told of each question, both ends, and ``udp`` or ``tcp``.
     """
 
-    def __init__(self, loop: "Loop", book: "Names", version_6: bool, asked: "Asked") -> None:
+    def __init__(
+        self, loop: "Loop", book: "Names", version_6: bool, search: "Search", asked: "Asked"
+    ) -> None:
         self._loop = loop
         self._book = book
         self._version_6 = version_6
+        self._search = search
         self._asked = asked
         self._open: list[Talk] = []
 
@@ -70,6 +75,8 @@ class Answerer:
         question = names.read(message)
         if question is None:
             return b""
+        if self._search.is_none(question.name):
+            return names.no_such_name(question)
         self._asked(question, ends, protocol)
         return names.answer(question, self._book, self._version_6)
 

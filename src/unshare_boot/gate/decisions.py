@@ -87,20 +87,21 @@ class Decisions:
                 problem = f"{wanted[0]} is {text_of(addresses[0])}, where no name may lead"
             decided([target_of(each, port) for each in good], "" if good else problem)
 
-        self._gather(wanted, [], "", resolved)
+        self._gather(wanted, resolved)
 
-    def _gather(
-        self, wanted: "list[str]", addresses: "list[bytes]", problem: str, resolved: "Resolved"
-    ) -> None:
-        if not wanted:
-            resolved(addresses, problem)
-            return
-        lookup = self._look_up(wanted[0])
-        lookup.then(
-            lambda: self._gather(
-                wanted[1:], addresses + lookup.addresses, lookup.problem or problem, resolved
-            )
-        )
+    def _gather(self, wanted: "list[str]", resolved: "Resolved") -> None:
+        lookups = [self._look_up(name) for name in wanted]
+        left = [len(lookups)]
+
+        def answered() -> None:
+            left[0] -= 1
+            if not left[0]:
+                addresses = [address for each in lookups for address in each.addresses]
+                problems = [each.problem for each in lookups if each.problem]
+                resolved(addresses, problems[-1] if problems else "")
+
+        for each in lookups:
+            each.then(answered)
 
     def _look_up(self, name: str) -> "Lookup":
         now = monotonic()

@@ -10,6 +10,7 @@ import sys
 from ..child import end_with, fork, prctl, reap, tell
 from ..lifetime import enter_own_mounts, network_of
 from .network import PER_MESSAGE
+from .record import now
 from .served import Gate
 
 TYPE_CHECKING = False
@@ -44,11 +45,8 @@ def run(
         os.close(answer)
         os.close(control)
         os.close(program)
-        status = reap(child)
-        if status and plan.record == "" and output >= 0:
-            os.write(
-                output, b"unshare-boot: the gate was killed: nothing can be reached any more\n"
-            )
+        if reap(child):
+            tell_end(output, plan.record == "", "was killed")
         return
     try:
         if check_whole:
@@ -68,7 +66,30 @@ def run(
         return
     tell(answer)
     os.close(answer)
-    gate.serve(program)
+    try:
+        gate.serve(program)
+    except BaseException as error:
+        tell_end(output, plan.record == "", f"has failed, {error!r}")
+
+
+def tell_end(output: int, readable: bool, why: str) -> None:
+    """Say in the record that there is no gate any more, and that nothing can be reached.
+
+    Args:
+        output: a descriptor, -1 for none.
+        readable: it is for people.
+        why: what became of the gate.
+    """
+    if output < 0:
+        return
+    if readable:
+        os.write(
+            output, f"unshare-boot: the gate {why}: nothing can be reached any more\n".encode()
+        )
+        return
+    from json import dumps
+
+    os.write(output, dumps({"time": now(), "ended": f"the gate {why}"}).encode() + b"\n")
 
 
 def receive(control: int) -> "dict[str, socket]":

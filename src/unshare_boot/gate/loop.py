@@ -3,6 +3,7 @@
 import os
 from resource import RLIMIT_NOFILE, getrlimit
 from select import EPOLLIN, epoll
+from time import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 RESERVED = 64  # descriptors
 MOST_EVENTS = 64  # of a turn
-MOST_THREADS = 16  # for names; more questions wait
+MOST_THREADS = 64  # for names; more questions wait
 
 
 class Loop:
@@ -29,6 +30,7 @@ class Loop:
         self._handlers: dict[int, Handler] = {}
         self._masks: dict[int, int] = {}
         self._done: list[Callable[[], None]] = []
+        self._later: list[tuple[float, Callable[[], None]]] = []
         self._wake, self._woken = os.pipe()
         self.watch(self._wake, EPOLLIN, self._finish)
         self._waiting: list[Callable[[], Callable[[], None]]] = []
@@ -53,10 +55,24 @@ class Loop:
 
     def turn(self) -> None:
         """Wait until something happens, and have all of it handled, one step each."""
-        for descriptor, events in self._epoll.poll(maxevents=MOST_EVENTS):
+        wait = max(0.0, min(when for when, _ in self._later) - monotonic()) if self._later else -1
+        for descriptor, events in self._epoll.poll(wait, MOST_EVENTS):
             handler = self._handlers.get(descriptor)
             if handler:  # not if another one has closed it just now
                 handler(events)
+        if self._later:
+            self._do_what_is_due()
+
+    def after(self, seconds: float, act: "Callable[[], None]") -> None:
+        """Have something called later; for the few things of which there is one at a time."""
+        self._later.append((monotonic() + seconds, act))
+
+    def _do_what_is_due(self) -> None:
+        now = monotonic()
+        due = [each for each in self._later if each[0] <= now]
+        self._later = [each for each in self._later if each[0] > now]
+        for _, act in due:
+            act()
 
     def in_thread(self, work: "Callable[[], Callable[[], None]]") -> None:
         """Do something that blocks in a thread, then call in the loop what it has returned."""

@@ -17,7 +17,7 @@ FORMAT_ERROR, NO_SUCH_NAME, NOT_IMPLEMENTED = 1, 3, 4
 LONGEST_NAME = 255  # bytes, RFC 1035, 3.1
 TTL = 60  # seconds
 HOST_NAME = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
-LOCAL = "localhost"  # RFC 6761, and all names below it
+LOCAL, NOWHERE = "localhost", "invalid"  # RFC 6761, and all names below them
 
 FIRST4 = int.from_bytes(bytes([198, 18, 1, 0]), "big")  # of 198.18.0.0/15
 MOST = 0x1FF00 - 0x100  # names that have an address at a time; the oldest gives its own away
@@ -117,14 +117,28 @@ def answer(question: Question, names: Names, version_6: bool) -> bytes:
         data = b"".join(bytes([len(each)]) + each.encode() for each in found.split(".")) + b"\0"
         if not found:
             data, code = b"", NO_SUCH_NAME
+    if not data:
+        return _header(question, code, 0)
+    # The name is where the question has it.
+    record = b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1" + TTL.to_bytes(4, "big")
+    return _header(question, code, 1) + record + len(data).to_bytes(2, "big") + data
+
+
+def is_nowhere(name: str) -> bool:
+    """Tell whether nothing can have that name."""
+    return name == NOWHERE or name.endswith(f".{NOWHERE}")
+
+
+def no_such_name(question: Question) -> bytes:
+    """Return the response NXDOMAIN."""
+    return _header(question, NO_SUCH_NAME, 0)
+
+
+def _header(question: Question, code: int, answers: int) -> bytes:
+    """Return a response up to its answers."""
     flags = RESPONSE | RECURSION_AVAILABLE | (question.flags & RECURSION_DESIRED) | code
     header = question.identity + flags.to_bytes(2, "big") + b"\0\1"
-    header += (1 if data else 0).to_bytes(2, "big") + bytes(4)
-    record = b""
-    if data:  # the name is where the question has it
-        record = b"\xc0\x0c" + kind.to_bytes(2, "big") + b"\0\1" + TTL.to_bytes(4, "big")
-        record += len(data).to_bytes(2, "big") + data
-    return header + question.raw + record
+    return header + answers.to_bytes(2, "big") + bytes(4) + question.raw
 
 
 def _readable(label: bytes) -> str:

@@ -43,7 +43,7 @@ class Record:
             who: did it.
         """
         entry: Entry = {
-            "time": _now(),
+            "time": now(),
             "protocol": protocol,
             "name": name or None,
             "address": address,
@@ -64,7 +64,7 @@ class Record:
     def lost(self, count: int) -> None:
         """Say how many packets nobody could read in time."""
         if count:
-            entry: Entry = {"time": _now(), "lost": count}
+            entry: Entry = {"time": now(), "lost": count}
             self._keep(entry)
             if self._readable:
                 self._write(f"unshare-boot: {count} attempts were too many to be told\n".encode())
@@ -73,7 +73,7 @@ class Record:
 
     def dump(self) -> bytes:
         """Return what is kept, as JSON Lines."""
-        lines = [_line({"time": _now(), "lost": self._forgotten})] if self._forgotten else []
+        lines = [_line({"time": now(), "lost": self._forgotten})] if self._forgotten else []
         return b"".join(lines + [_line(entry) for entry in self._entries])
 
     def _keep(self, entry: "Entry") -> None:
@@ -111,7 +111,8 @@ def _line(entry: "Entry") -> bytes:
     return dumps(entry).encode() + b"\n"
 
 
-def _now() -> str:
+def now() -> str:
+    """Return the time as the record has it: UTC, in microseconds."""
     from time import gmtime, strftime, time
 
     seconds = time()

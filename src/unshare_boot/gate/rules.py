@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
 NOT_ALLOWED = "not in allow"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")  # those of the host, found on one's own loopback
+CLOUD = bytes.fromhex("fd000ec2")  # fd00:ec2::254 and others, the same by IPv6
 MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, an IPv4 address as an IPv6 one
 
 
@@ -17,9 +18,11 @@ class Rules:
     def __init__(self, allow: "Iterable[Allow]") -> None:
         """Sort the rules by what they name: names, or addresses."""
         self._names: list[Allow] = []
+        self._loopback: list[Allow] = []
         self._networks: list[tuple[bytes, int, Allow]] = []
         for rule in allow:
             if rule[0] in LOOPBACK:
+                self._loopback.append(rule)
                 continue
             network = _network(rule[0])
             if network:
@@ -47,6 +50,19 @@ class Rules:
             and rule[3] == protocol
             for network, bits, rule in self._networks
         )
+
+    def loopback_targets(self, address: str, port: int, protocol: str) -> "list[str]":
+        """Return where a port of one's own loopback leads: the same, and by ``localhost`` both.
+
+        A program that is given both addresses tries the other one if the first refuses. Here the
+        first cannot: the kernel has made the connection by the time that the far side is asked.
+        """
+        both = any(
+            rule[0] == "localhost" and rule[1] <= port <= rule[2] and rule[3] == protocol
+            for rule in self._loopback
+        )
+        other = "::1" if address == "127.0.0.1" else "127.0.0.1"
+        return [address, other] if both else [address]
 
     def names_at(self, port: int, protocol: str) -> "list[str]":
         """Return the names that may be reached at a port, but for patterns."""
@@ -89,6 +105,8 @@ def is_special(address: bytes) -> bool:
     if len(address) == 4:
         first, second = address[0], address[1]
         return first in (0, 127) or first >= 224 or (first, second) == (169, 254)
+    if address[:4] == CLOUD:
+        return True
     unspecified_or_loopback = address[:15] == bytes(15) and address[15] < 2
     link_local = address[0] == 0xFE and address[1] & 0xC0 == 0x80
     return unspecified_or_loopback or link_local or address[0] == 0xFF

@@ -9,6 +9,7 @@ import sys
 from select import EPOLLIN
 
 from ..lifetime import find_process
+from ..resolv_conf import search_list
 from . import names, packets, rules
 from .answerer import Answerer, Talk, make_room
 from .decisions import Decisions, target_of, text_of
@@ -17,6 +18,7 @@ from .loop import Loop
 from .network import GATEWAY4, GATEWAY6, OUTER, RECORD_PORT
 from .pair import abort
 from .record import Record
+from .search import Search
 from .tcp import Connections, accepted, dial, packed, reason_of
 from .udp import Datagrams
 from .who import Finder
@@ -84,7 +86,8 @@ class Gate:
     def _open(self) -> None:
         """Watch every socket, each for what it is for."""
         version_6 = self._sockets["dns/udp"].family == AF_INET6
-        answerer = Answerer(self._loop, self._names, version_6, self._asked)
+        search = Search(*search_list(), self._rules.knows_name)
+        answerer = Answerer(self._loop, self._names, version_6, search, self._asked)
         for label, handle in self._sockets.items():
             kind, _, rest = label.partition(":")
             if kind == "packets":
@@ -256,7 +259,8 @@ class Gate:
                 self._record.add("tcp", "", address, port, reason_of(error), who)
                 abort(inner)
 
-            dial(self._loop, [target_of(packed(address), port)], connected, failed)
+            leads = self._rules.loopback_targets(address, port, "tcp")
+            dial(self._loop, [target_of(packed(each), port) for each in leads], connected, failed)
 
         self._loop.watch(listener.fileno(), EPOLLIN, ready)
 

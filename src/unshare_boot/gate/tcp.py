@@ -11,6 +11,7 @@ So connect(2) inside does what it would outside, but for who has the address.
 import os
 from errno import ECONNREFUSED, EINPROGRESS, EMFILE, ENETUNREACH, ENFILE
 from select import EPOLLOUT
+from time import monotonic
 
 from . import packets
 from .pair import Buffer, Pair, Pipe, abort
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 MOST_TRYING = 8192  # connections that are being made
 MOST_READY = 4096  # that are made outside, and not yet taken
+PATIENCE = 20.0  # seconds until such a one is given up: the program has, if it takes as long
 TOO_MANY = (EMFILE, ENFILE)
 
 
@@ -51,7 +53,7 @@ class Connections:
         self._send = send
         self._refuse = refuse
         self._trying: set[Key] = set()
-        self._ready: dict[Key, tuple[Packet, socket]] = {}
+        self._ready: dict[Key, tuple[socket, float]] = {}  # since when
         self._between = Pipe() if hasattr(os, "splice") else Buffer()
 
     def is_known(self, packet: "Packet") -> bool:
@@ -87,9 +89,11 @@ class Connections:
 
         def connected(outer: "socket") -> None:
             self._trying.discard(packet.key())
-            self._ready[packet.key()] = packet, outer
+            if not self._ready:
+                self._loop.after(PATIENCE, self._give_up)
+            self._ready[packet.key()] = outer, monotonic()
             if len(self._ready) > MOST_READY:  # those who tried have given up
-                abort(self._ready.pop(next(iter(self._ready)))[1])
+                abort(self._ready.pop(next(iter(self._ready)))[0])
             self._send("lo", packets.again(packet))
             ended("")
 
@@ -99,13 +103,24 @@ class Connections:
 
         dial(self._loop, targets, connected, failed)
 
+    def _give_up(self) -> None:
+        """End what was made outside for a program that had given up by then."""
+        while self._ready:
+            key, (outer, since) = next(iter(self._ready.items()))
+            left = since + PATIENCE - monotonic()
+            if left > 0:
+                self._loop.after(left, self._give_up)
+                return
+            del self._ready[key]
+            abort(outer)
+
     def accept(self, listener: "socket") -> None:
         """Take the connection that the kernel has made, and copy from here on."""
         taken = accepted(listener)
         if taken is None:
             return
         inner, sender = taken
-        _, outer = self._ready.pop((*sender, *_target_of(inner)), (None, None))
+        outer, _ = self._ready.pop((*sender, *_target_of(inner)), (None, None))
         if outer is None:
             abort(inner)
             return
@@ -134,23 +149,24 @@ def dial(
     """
     from _socket import SO_ERROR, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM, SOL_SOCKET, socket
 
-    if not targets:
+    rest = list(targets)
+    while rest:
+        family, address = rest.pop(0)
+        try:
+            outer = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
+        except OSError as reason:
+            failed(reason.errno or 0)
+            return
+        if outer.fileno() >= loop.most_descriptors:  # what is left is for those that are made
+            outer.close()
+            failed(EMFILE)
+            return
+        error = outer.connect_ex(address)
+        if error in (0, EINPROGRESS):
+            break
+        outer.close()
+    else:
         failed(error)
-        return
-    (family, address), *rest = targets
-    try:
-        outer = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
-    except OSError as reason:
-        failed(reason.errno or 0)
-        return
-    if outer.fileno() >= loop.most_descriptors:  # what is left is for those that are made
-        outer.close()
-        failed(EMFILE)
-        return
-    refused = outer.connect_ex(address)
-    if refused not in (0, EINPROGRESS):
-        outer.close()
-        dial(loop, rest, connected, failed, refused)
         return
 
     def happened(_: int) -> None:

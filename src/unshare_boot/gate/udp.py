@@ -2,6 +2,7 @@
 
 from errno import ECONNREFUSED
 from select import EPOLLIN
+from time import monotonic
 
 from .tcp import packed
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LARGEST = 65535  # bytes: no datagram is larger
 MOST_FLOWS = 1024  # the one that was silent for longest is forgotten first
+IDLE = 120.0  # seconds of silence after which a flow is forgotten; RFC 4787, REQ-5
 MOST_WAITING = 16  # datagrams of a flow that wait for a name
 IPV6_PKTINFO = 50  # include/uapi/linux/in6.h
 IP_PKTINFO = 8  # include/uapi/linux/in.h
@@ -57,13 +59,27 @@ class Datagrams:
         key = sender, target
         flow = self._flows.pop(key, None)
         if flow is None:
-            if len(self._flows) >= MOST_FLOWS:
-                self._flows.pop(next(iter(self._flows))).end()
+            self._make_room()
             flow = Flow(self, sender, target, ancillary)
             self._flows[key] = flow
             self._decide(target, (packed(sender[0]), sender[1]), flow.decided)
         self._flows[key] = flow  # the latest comes last
+        flow.since = monotonic()
         flow.send(data)
+
+    def _make_room(self) -> None:
+        """Forget the flows that have been silent for long, and the longest silent of too many."""
+        while self._flows:
+            oldest = next(iter(self._flows.values()))
+            if len(self._flows) < MOST_FLOWS and monotonic() - oldest.since < IDLE:
+                return
+            self.forget_oldest()
+
+    def forget_oldest(self, but: "Flow | None" = None) -> None:
+        """End the flow that has been silent for longest, of all but one."""
+        key = next((key for key, flow in self._flows.items() if flow is not but), None)
+        if key is not None:
+            self._flows.pop(key).end()
 
 
 class Flow:
@@ -76,6 +92,7 @@ class Flow:
         self._sender = sender
         self._target = target
         self._ancillary = ancillary
+        self.since = 0.0  # the program sent something last, by the monotonic clock
         self._outer: socket | None = None
         self._waiting: list[bytes] | None = []
 
@@ -91,6 +108,8 @@ class Flow:
             except OSError:
                 self.end()
                 return
+            if self._outer.fileno() >= self._owner._loop.most_descriptors // 2:
+                self._owner.forget_oldest(but=self)  # the other half is for connections
             self._owner._loop.watch(self._outer.fileno(), EPOLLIN, self._from_outside)
         for data in waiting:
             self.send(data)

@@ -18,6 +18,7 @@ TCP, UDP = 6, 17
 ALL_STATES = 0xFFFFFFFF
 MOST_PARENTS = 32
 MOST_KNOWN = 64  # sockets, such as one that asks for both kinds of addresses
+MOST_SEEN = 16384  # links, of a process with that many connections at once
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
 
@@ -71,6 +72,7 @@ class Finder:
         self._network = network
         self._latest: list[int] = []  # who was found lately comes first
         self._known: dict[int, Who] = {}  # of sockets, by inode number
+        self._seen: dict[str, tuple[int, str]] = {}  # what links of /proc led to: process, number
 
     def find(self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]") -> Who:
         """Return the process that has the socket of a connection or datagram.
@@ -100,7 +102,7 @@ class Finder:
 
     def only(self) -> "Who | None":
         """Return the only process in the namespace; None where there are more."""
-        inside = [name for name in os.listdir("/proc") if name.isdigit() and self._is_inside(name)]
+        inside = [name for name in _processes() if self._is_inside(name)]
         return Who(int(inside[0]), self._is_inside) if len(inside) == 1 else None
 
     def _inode(
@@ -137,14 +139,36 @@ class Finder:
         return int.from_bytes(answer[INODE_AT : INODE_AT + 4], sys.byteorder)
 
     def _holder(self, link: str) -> "int | None":
+        seen = self._seen.get(link)
+        if seen and _is(f"/proc/{seen[0]}/fd/{seen[1]}", link):
+            return seen[0]
         for pid in list(self._latest):
-            if _has(pid, link):
+            if self._has(pid, link):
                 return pid
-        for name in reversed(os.listdir("/proc")):
-            if name.isdigit() and self._is_inside(name) and _has(int(name), link):
+        for name in reversed(_processes()):
+            if self._is_inside(name) and self._has(int(name), link):
                 self._latest = [int(name), *self._latest[:7]]
                 return int(name)
         return None
+
+    def _has(self, pid: int, link: str) -> bool:
+        """Tell whether a process has a socket; and remember the others, which may be asked for."""
+        directory = f"/proc/{pid}/fd"
+        try:
+            names = os.listdir(directory)
+        except OSError:  # it has ended, or no descriptor is left
+            return False
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
+        for name in reversed(names):  # the socket is likely to be the latest
+            try:
+                found = os.readlink(f"{directory}/{name}")
+            except OSError:  # closed since
+                continue
+            self._seen[found] = pid, name
+            if found == link:
+                return True
+        return False
 
     def _is_inside(self, name: str) -> bool:
         try:
@@ -165,19 +189,18 @@ def _unescaped(name: str) -> str:
     return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
 
 
-def _has(pid: int, link: str) -> bool:
-    directory = f"/proc/{pid}/fd"
+def _is(path: str, link: str) -> bool:
     try:
-        names = os.listdir(directory)
-    except OSError:  # it has ended
+        return os.readlink(path) == link
+    except OSError:  # closed since
         return False
-    for name in reversed(names):  # the socket is likely to be the latest
-        try:
-            if os.readlink(f"{directory}/{name}") == link:
-                return True
-        except OSError:  # closed since
-            continue
-    return False
+
+
+def _processes() -> "list[str]":
+    try:
+        return [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:  # no descriptor is left
+        return []
 
 
 WHOLE = True

@@ -5,6 +5,8 @@ from .readers import Draft, address, bad, not_a, number
 MAX_PORTS = 1024  # of all that is allowed in a list
 MAX_LABEL = 63  # characters between two dots of a name, RFC 1035, 2.3.4
 MAX_DOMAIN = 253
+MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+LOOPBACK = "of the host's loopback localhost, 127.0.0.1 and [::1] alone can be named"
 
 
 def allow(draft: Draft, name: str, value: "str | None", expected: str) -> None:
@@ -42,14 +44,23 @@ def host_or_network(name: str, value: "str | None", text: str, expected: str) ->
 
 
 def _network(name: str, value: "str | None", text: str, prefix: str, given: bool) -> str:
-    if not given:
-        return text
     from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 
-    family, size = (AF_INET6, 16) if ":" in text else (AF_INET, 4)
-    bits = number(name, value, prefix, 0, 8 * size)
-    kept = int.from_bytes(inet_pton(family, text), "big") >> 8 * size - bits << 8 * size - bits
-    return f"{inet_ntop(family, kept.to_bytes(size, 'big'))}/{bits}"
+    packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    bits = number(name, value, prefix, 0, 8 * len(packed)) if given else 8 * len(packed)
+    if packed[:12] == MAPPED and bits >= 96:  # a socket for both kinds has IPv4 addresses so
+        packed, bits = packed[12:], bits - 96
+    whole = 8 * len(packed)
+    kept = int.from_bytes(packed, "big") >> whole - bits << whole - bits
+    packed = kept.to_bytes(len(packed), "big")
+    found = inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
+    if len(packed) == 4:
+        here = bits >= 8 and packed[0] in (0, 127)  # 0.0.0.0 leads to one's own loopback as well
+    else:
+        here = bits >= 127 and packed[:15] == bytes(15) and packed[15] < 2
+    if here and (bits < whole or found not in ("127.0.0.1", "::1")):
+        raise bad(name, value, LOOPBACK)
+    return found if bits == whole else f"{found}/{bits}"
 
 
 def domain(name: str, value: "str | None", text: str, expected: str) -> str:
@@ -64,6 +75,8 @@ def domain(name: str, value: "str | None", text: str, expected: str) -> str:
         plain = label.replace("-", "a").replace("_", "a")
         if not plain.isalnum() or len(label) > MAX_LABEL:
             raise bad(name, value, f"expected {expected}")
+    if found.endswith(".localhost"):
+        raise bad(name, value, LOOPBACK)
     if len(found) > MAX_DOMAIN:
         raise bad(name, value, f"a name has at most {MAX_DOMAIN} characters")
     return found
