@@ -11,6 +11,7 @@ import ast
 import contextlib
 import os
 import random
+import shutil
 import signal
 import time
 from collections import Counter
@@ -29,6 +30,7 @@ KILLED = 0.4  # of all starts, at the most: some have ended before
 LATEST = 0.5  # seconds after a start, for what is to happen to it
 MARK = "UNSHARE_BOOT_SOAK"
 UNDER = WORK / "under"  # where programs write to
+KEPT = WORK / "kept"  # and what overlays keep of that, each of its own: NUMBER
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 # Whom they hit, and the item that brings such a process.
@@ -77,6 +79,9 @@ ITEMS = (
     f"bind=/etc:{UNDER}",
     f"ro={UNDER}",
     f"overlay={UNDER}",
+    f"overlay={UNDER}:{KEPT}/NUMBER",
+    f"hide={UNDER}",
+    f"ro={WORK},rw={UNDER},rw={KEPT}",
     "caps=keep",
     "caps=none",
 )
@@ -93,6 +98,7 @@ ROOT = (
     "net,pid,sys",
     f"pid,tmpfs={UNDER}",
     f"overlay={UNDER}",
+    f"overlay={UNDER}:{KEPT}/NUMBER,hide={HOME}",
     f"ro={UNDER},caps=none",
     "user=all,net,mount",
     "user=all,setgroups=allow,pid",
@@ -224,8 +230,9 @@ class Soak:
         told = self.told
         left: list[str] = []
         memory = []
-        UNDER.mkdir()
-        os.chown(UNDER, told["uid"], told["gid"])
+        for path in (UNDER, KEPT):
+            path.mkdir()
+            os.chown(path, told["uid"], told["gid"])
         group = MemoryGroup(Path(told["group"])) if told["group"] else None
         before = Census.take()
         begun = time.monotonic()
@@ -241,6 +248,8 @@ class Soak:
                 while self.running:
                     self.turn()
             left += ground.until_alone(told["patience"])
+            for each in KEPT.iterdir():
+                shutil.rmtree(each)
             left += Census.take().more_than(before)
             if left:
                 break
@@ -283,6 +292,8 @@ class Soak:
         kind = pick.choices(*zip(*self.mixture()))[0]
         self.counts[kind] += 1
         getattr(self, f"_{kind}")(case)
+        case.listing = case.listing.replace("NUMBER", str(case.number))
+        case.arguments = [each.replace("NUMBER", str(case.number)) for each in case.arguments]
         if "/run" not in case.env.values() and pick.random() < 0.5:
             case.env["XDG_RUNTIME_DIR"] = str(RUNTIME)
         if pick.random() < 0.2:

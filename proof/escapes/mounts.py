@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import struct
+from functools import partial
 
 from proof.escapes.attempt import USER, Control, Refused, Scene, attempt, each
 from proof.escapes.kernel import (
@@ -61,6 +62,16 @@ def setattr_writable(scene: Scene) -> None:
     _write_below(scene)
 
 
+@attempt(
+    "rename the directory around DIR, and write to another one in its place", USER, noticed="below"
+)
+def replace_around(scene: Scene) -> None:
+    around = os.path.dirname(scene["dir"])
+    os.rename(around, scene["moved"])
+    os.makedirs(scene["dir"])
+    _write_below(scene)
+
+
 @attempt("take away what is mounted on DIR, and write", Control("user,ro=DIR"), noticed="below")
 def uncover(scene: Scene) -> None:
     umount(scene["dir"])
@@ -106,6 +117,52 @@ def nested_all(scene: Scene) -> object:
                 errors.append(errno.errorcode[error.errno or 0])
         if len(errors) == 5:
             raise Refused(*errors)
+
+    return nested(tries, CLONE_NEWNS)
+
+
+def _read_below(scene: Scene) -> str:
+    return read(os.path.join(scene["dir"], "file"))
+
+
+@attempt("read below DIR", USER)
+def read_below(scene: Scene) -> str:
+    return _read_below(scene)
+
+
+@attempt("list DIR", USER)
+def list_it(scene: Scene) -> list[str]:
+    found = os.listdir(scene["dir"])
+    if not found:
+        raise Refused("ENOENT")
+    return found
+
+
+@attempt("take away what is mounted on DIR, and read", Control("user,hide=DIR"))
+def uncover_and_read(scene: Scene) -> str:
+    umount(scene["dir"])
+    return _read_below(scene)
+
+
+@attempt("mount the directory around DIR elsewhere, and read", Control("user,hide=DIR"))
+def around_and_read(scene: Scene) -> str:
+    point = scene["mount_point"]
+    mount(os.path.dirname(scene["dir"]), point, None, MS_BIND)
+    return read(os.path.join(point, os.path.basename(scene["dir"]), "file"))
+
+
+@attempt("rename the directory around DIR, and read what is there then", USER)
+def moved_and_read(scene: Scene) -> str:
+    os.rename(os.path.dirname(scene["dir"]), scene["moved"])
+    return read(os.path.join(scene["moved"], os.path.basename(scene["dir"]), "file"))
+
+
+@attempt("any of these in user and mount namespaces of its own, and read")
+def nested_read(scene: Scene) -> object:
+    def tries() -> object:
+        return each(
+            [partial(way, scene) for way in (uncover_and_read, around_and_read, read_below)]
+        )
 
     return nested(tries, CLONE_NEWNS)
 

@@ -17,6 +17,7 @@ import os
 import pty
 import resource
 import select
+import shutil
 import signal
 import socket
 import struct
@@ -69,10 +70,11 @@ class World:
         self.secret = os.environ["SECRET"].encode()
         self.memory = ctypes.create_string_buffer(self.secret, len(self.secret))
         around = os.path.join(directory, "around")
-        self.dir = os.path.join(around, "DIR")
+        self.dir, self.moved = os.path.join(around, "DIR"), os.path.join(directory, "moved")
         self.point = os.path.join(directory, "point")
         for path in (around, self.dir, self.point):
             os.mkdir(path)
+        self.changes = os.path.join(directory, "changes")
         self.user_file = os.path.join(directory, "file")
         self.tcp = socket.create_server(("", 0))
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -103,6 +105,7 @@ class World:
             "user_file": self.user_file,
             "directory": directory,
             "dir": self.dir,
+            "moved": self.moved,
             "mount_point": self.point,
             "vsock": self.vsock and self.vsock.getsockname()[1],
             "key": _key(self.secret),
@@ -116,6 +119,12 @@ class World:
         self.signals = -1  # tells which the victim has got
         self.terminal = -1
 
+    def _move_back(self) -> None:
+        if os.path.exists(self.moved):
+            around = os.path.dirname(self.dir)
+            shutil.rmtree(around, ignore_errors=True)  # nothing is there where it was only moved
+            os.rename(self.moved, around)
+
     # What one attempt gets.
 
     @contextlib.contextmanager
@@ -128,6 +137,7 @@ class World:
         for listener in (self.tcp, self.udp, self.abstract, self.path):
             _drain(listener)
         with contextlib.ExitStack() as stack:
+            stack.callback(self._move_back)
             self.signals = stack.enter_context(self._victim())
             scene = {**self.facts, "token": self.token, "victim": self.victim}
             for name in MADE_EACH_TIME & set(wanted.needs):
@@ -394,7 +404,7 @@ def make(world: World, request: Scene) -> Scene:
         scene["unshare"] = unshare
         env = {key: value for key, value in os.environ.items() if key != "SECRET"}
         if unshare is not None:
-            env["PY_UNSHARE"] = unshare.replace("DIR", world.dir)
+            env["PY_UNSHARE"] = unshare.replace("DIR", world.dir).replace("CHANGES", world.changes)
         child = subprocess.Popen(
             [sys.executable, "-m", "proof.escapes", name],
             env={**env, **request["env"]},

@@ -24,6 +24,7 @@ from ..namespaces import (
 from ..procfiles import is_below
 
 ST_RDONLY = 1  # statvfs(3)
+PINNED = ("ro", "overlay")  # whose name nothing else may take that is written for good
 NO_ID = "with user=none there is no id yet that could own a file"
 
 TYPE_CHECKING = False
@@ -42,7 +43,7 @@ def run_operations(start: Start) -> None:
     """
     directory = working_directory()
     covers = ""
-    read_only = []
+    pinned = []
     for name, *paths in start.plan.operations:
         item = named(name, ":".join(paths)) if paths else name
         try:
@@ -51,10 +52,10 @@ def run_operations(start: Start) -> None:
             raise failed(item, error) from error
         if covered and is_below(f"{directory}/", covered):
             covers = item
-        if name == "ro" and covered == existing(directory, paths[0]):
-            read_only.append(covered)
-    if read_only and start.plan.mount != "shared":
-        covers = _pin(directory, read_only) or covers
+        if name in PINNED and covered == existing(directory, paths[0]):
+            pinned.append((item, covered))
+    if pinned:
+        covers = _pin(directory, dict(pinned)) or covers
     if covers:
         try:
             os.chdir(directory)
@@ -62,15 +63,16 @@ def run_operations(start: Start) -> None:
             raise covers_it(directory, covers, error.errno or 0, "chdir") from error
 
 
-def _pin(directory: str, read_only: "list[str]") -> str:
-    """Keep what is above read-only paths in its place; return an item if that covers something."""
+def _pin(directory: str, targets: "dict[str, str]") -> str:
+    """Keep what is above some paths in its place; return the item if one covers `directory`."""
     from .pinned import pin
 
+    item = next(iter(targets))
     try:
-        covered = pin(read_only)
+        covered = pin(list(targets.values()))
     except OSError as error:
-        raise failed(named("ro", read_only[0]), error) from error
-    return named("ro", covered) if covered and is_below(f"{directory}/", covered) else ""
+        raise failed(item, error) from error
+    return item if covered and is_below(f"{directory}/", covered) else ""
 
 
 # One function an operation; each returns the path that it has covered, "" for none.

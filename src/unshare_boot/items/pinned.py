@@ -1,4 +1,4 @@
-"""What keeps the directories above ``ro=DIR`` from being renamed, which DIR would go along with.
+"""What keeps directories from being renamed: DIR of ``ro`` or ``overlay`` would go along.
 
 rename(2) refuses a directory that something is mounted on, wherever in the mount namespace that is
 to be seen. So each of them is mounted once more, on a place where the next one covers it and in
@@ -7,17 +7,16 @@ the end what was there before: the program finds everything as it was, and no ne
 
 import os
 from errno import EINVAL
-from stat import S_ISDIR
 
 from ..errors import UnshareError
 from ..namespaces import MS_BIND, MS_PRIVATE, MS_REC, mount
 from .trees import attach, copy_tree, unavailable
 
-PLACE = "/dev"  # where there is no directory to do it on: nothing is moved in or out there
+PLACE = "/dev"  # which there is in every tree; nothing is moved in or out there
 
 
 def pin(targets: "list[str]") -> str:
-    """Keep all directories above some paths where they are; not for mounts that are shared.
+    """Keep all directories above some paths where they are.
 
     Before Linux 5.2, and where open_tree(2) is forbidden, nothing is done.
 
@@ -34,20 +33,19 @@ def pin(targets: "list[str]") -> str:
     above = _above(targets)
     if not above:
         return ""
-    place = next((each for each in targets if S_ISDIR(os.stat(each).st_mode)), PLACE)
     try:
-        copy = copy_tree(place)
+        copy = copy_tree(PLACE)
     except UnshareError as error:
         if not unavailable(error):
             raise
         return ""
     try:
         for each in above:
-            _mount_once_more(each, place)
-        attach(copy, place)
+            _mount_once_more(each)
+        attach(copy, PLACE)
     finally:
         os.close(copy)
-    return place
+    return PLACE
 
 
 def _above(targets: "list[str]") -> "list[str]":
@@ -61,24 +59,26 @@ def _above(targets: "list[str]") -> "list[str]":
 
 
 def _may_change(directory: str) -> bool:
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        return False
     effective = os.access in os.supports_effective_ids
     if os.access(directory, os.W_OK, effective_ids=effective):
         return True
     return os.stat(directory).st_uid == os.geteuid()  # and may give itself the right
 
 
-def _mount_once_more(directory: str, place: str) -> None:
+def _mount_once_more(directory: str) -> None:
     """Without what is mounted below, unless the kernel shows it in one piece only.
 
     And private: of shared mounts, the next one on the same place would be seen at the directory.
     """
     try:
-        mount(directory, place, None, MS_BIND)
+        mount(directory, PLACE, None, MS_BIND)
     except UnshareError as error:
         if error.errno != EINVAL:
             raise
-        mount(directory, place, None, MS_BIND | MS_REC)
-    mount(None, place, None, MS_PRIVATE | MS_REC)
+        mount(directory, PLACE, None, MS_BIND | MS_REC)
+    mount(None, PLACE, None, MS_PRIVATE | MS_REC)
 
 
 WHOLE = True
