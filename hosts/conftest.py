@@ -8,7 +8,7 @@ import pytest
 
 from harness import Session, require_root, require_tool
 from hosts.engines import Docker, Podman
-from hosts.table import Table
+from hosts.sandboxes import Sandboxes
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +32,10 @@ def podman(session: Session) -> Iterator[Podman]:
 
 
 @pytest.fixture(scope="session")
-def table() -> Table:
-    """What this run has found."""
-    return Table()
+def sandboxes(session: Session) -> Iterator[Sandboxes]:
+    """What has no daemon."""
+    require_root()
+    for tool in ("runc", "crun", "podman", "systemd-nspawn", "lxc-execute", "bwrap", "newuidmap"):
+        require_tool(tool)
+    with Sandboxes.start(session) as engines:
+        yield engines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -20,17 +21,20 @@ class Way(NamedTuple):
     unshare: str
 
 
+# What an engine's cures say, as a pattern, and the options that this is, as templates.
+Taken = Sequence[tuple[str, tuple[str, ...]]]
 Edit = tuple[tuple[str, ...], str, str]  # options, an item to add, an item to leave out
 
 
-def ways(cure: str, unshare: str) -> list[Way]:
+def ways(cure: str, unshare: str, taken: Taken = ()) -> list[Way]:
     """Return the ways out that a cure proposes, each of them all that it takes.
 
     Args:
         cure: as printed: ``A, or B; and C (or D)``.
         unshare: the list that was refused.
+        taken: what the cures of this engine say, other than Docker's and Podman's.
     """
-    steps = [_alternatives(step) for step in cure.split("; and ")]
+    steps = [_alternatives(step, taken) for step in cure.split("; and ")]
     found = []
     for edits in product(*steps):
         items = unshare.split(",")
@@ -52,8 +56,11 @@ def ways(cure: str, unshare: str) -> list[Way]:
     return found
 
 
-def _alternatives(step: str) -> list[Edit]:
+def _alternatives(step: str, taken: Taken) -> list[Edit]:
     found: list[Edit] = []
+    for pattern, options in taken:
+        for said in re.finditer(pattern, step):
+            found.append((tuple(said.expand(each) for each in options), "", ""))
     for options in re.findall(r"(?:docker|podman) run (-.*?) \.\.\.", step):
         found.append((tuple(shlex.split(options)), "", ""))
     for option in re.findall(r"(?:docker|podman) run without (-[^;,]*)", step):

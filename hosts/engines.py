@@ -84,13 +84,20 @@ class Docker:
         self, command: Sequence[str | Path], *options: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command under containerd's own default profile, as Kubernetes does."""
+        return self._by_ctr(command, ["--seccomp", *options])
+
+    def _by_ctr(
+        self, command: Sequence[str | Path], options: Sequence[str]
+    ) -> subprocess.CompletedProcess[str]:
         binds = [
             f"--mount=type=bind,src={path},dst={path},options=rbind:ro" for path in self.shared
         ]
         name = f"test-{os.urandom(8).hex()}"
-        return self._ctr(
-            "run", "--rm", "--seccomp", *binds, *options, IMAGE, name, *map(str, command)
-        )
+        return self._ctr("run", "--rm", *binds, *options, IMAGE, name, *map(str, command))
+
+    def lines_by_containerd(self, command: Sequence[str | Path], *options: str) -> list[str]:
+        """The same; options have ``--seccomp`` among them where it is to be."""
+        return _lines(self._by_ctr(command, options))
 
     def _answers(self) -> bool:
         return self._docker("version").returncode == 0

@@ -1,24 +1,37 @@
-"""Engines, options and lists; what comes of each; and the page that says so, docs/hosts.md."""
+"""Engines, options and lists; what comes of each; and the page of that, docs/hosts.md."""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
 from harness import Python
-from hosts.cures import ways
+from hosts.cures import Taken, ways
 from unshare_boot.refusal.pages import page_of
 
 WRITE = os.environ.get("UNSHARE_BOOT_WRITE_HOSTS") == "1"
 PAGE = Path(__file__).parent.parent / "docs" / "hosts.md"
+ENGINES = (
+    *("Docker", "Podman", "Podman without root", "containerd", "Kubernetes", "crun", "runc"),
+    *("systemd-nspawn", "LXC", "bwrap"),
+)
 
 LISTS = [
     *("user,net", "net", "offline", "user,mount,ipc,cgroup,time", "user,uts=box", "uts=box"),
     *("user,pid", "pid", "user,pid,proc=keep", "user,net,sys", "user,ro=/usr", "user,overlay=/usr"),
     *("user,net=gate", "net=gate", "net=down", "sockets=unix", "offline|sockets=unix"),
+]
+
+# Where a list more would say nothing new.
+FEW = [
+    *("user,net", "net", "user,uts=box", "user,pid", "pid", "user,net,sys", "user,overlay=/usr"),
+    *("net=gate", "sockets=unix"),
 ]
 
 # Starts each list in a child, and as often says what came of it: by itself, by check, and by warn.
@@ -68,31 +81,28 @@ class Cell:
     proved: int = 0
 
 
-@dataclass
-class Table:
-    """All that was found in one run."""
+def record(engine: str, options: Sequence[str], cells: dict[str, Cell]) -> None:
+    """Compare a row with the page's, or put it there where the page is to be written."""
+    row = engine, code(" ".join(options))
+    if not WRITE:
+        assert outcomes()[row] == outcome(cells)
+        return
+    with FileLock(Path(tempfile.gettempdir(), "unshare-boot-hosts.lock")):
+        PAGE.write_text(page({**outcomes(), row: outcome(cells)}), encoding="utf-8")
 
-    rows: dict[tuple[str, str], dict[str, Cell]] = field(default_factory=dict)
 
-    def page(self) -> str:
-        """The page."""
-        lines = [*HEAD.strip().splitlines(), ""]
-        for engine in dict.fromkeys(engine for engine, _ in self.rows):
-            lines += [f"## {engine}", "", "| options | works | refused |", "|---|---|---|"]
-            alike: dict[str, list[str]] = {}
-            for (of, options), cells in self.rows.items():
-                if of == engine:
-                    alike.setdefault(outcome(cells), []).append(code(options))
-            lines += [f"| {'; '.join(several)} | {what} |" for what, several in alike.items()]
-            lines.append("")
-        return "\n".join(lines)
-
-    def add(self, engine: str, options: Sequence[str], cells: dict[str, Cell]) -> None:
-        """Add a row, and compare it with the page's, unless the page is to be written."""
-        text = " ".join(options)
-        self.rows[engine, text] = cells
-        if not WRITE:
-            assert outcomes()[engine, code(text)] == outcome(cells)
+def page(rows: dict[tuple[str, str], str]) -> str:
+    """The page, of what `outcomes` returns."""
+    lines = [*HEAD.strip().splitlines(), ""]
+    for name in sorted({name for name, _ in rows}, key=ENGINES.index):
+        lines += [f"## {name}", "", "| options | works | refused |", "|---|---|---|"]
+        alike: dict[str, list[str]] = {}
+        for (engine, options), what in rows.items():
+            if engine == name:
+                alike.setdefault(what, []).append(options)
+        lines += [f"| {'; '.join(several)} | {what} |" for what, several in alike.items()]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def outcomes() -> dict[tuple[str, str], str]:
@@ -121,14 +131,17 @@ def code(options: str) -> str:
 HEAD = """
 # Hosts
 
-What comes of a list in real containers: with the options in the first column, as root of the
-container where no user is named, and under the engine's default profile where none is.
+What comes of a list in real containers and sandboxes: with the options in the first column, as root
+of the container where no user is named, and under the engine's default profile where none is.
 `python -m pytest hosts` makes this table. It takes each refusal at its word: every way out that the
 cure names is taken, as printed, and the list works then or meets another obstacle. In parentheses
 is how many ways there are. `unshare-boot check` and `PY_UNSHARE_ON_ERROR=warn` agree with the real
 start in each of them.
 
-The host has Linux 6.18 and no AppArmor; the engines are those of Debian 12.
+The host has Linux 6.18 and no AppArmor; the engines are those of Debian 12. containerd is started
+by ctr(8), which sets no_new_privs; with a token, as Kubernetes gives one, the cure speaks of that.
+Options of runc and crun are edits of what `runc spec` writes, those of LXC lines of its
+configuration.
 """
 
 
@@ -156,15 +169,23 @@ def _refused(cells: dict[str, Cell]) -> str:
     return "; ".join(parts) or "nothing"
 
 
-def examine(run: Run, python: Python, options: Sequence[str]) -> dict[str, Cell]:
+def examine(
+    run: Run,
+    python: Python,
+    options: Sequence[str],
+    lists: Sequence[str] = LISTS,
+    taken: Taken = (),
+) -> dict[str, Cell]:
     """Try every list, take every refusal at its word, and return what came of each.
 
     Args:
         run: runs a command with an engine's options, and returns the lines of its output.
         python: the interpreter.
         options: of the engine.
+        lists: what to try.
+        taken: what the engine's cures say.
     """
-    found = dict(zip(LISTS, started(run, python, options, LISTS, "all")))
+    found = dict(zip(lists, started(run, python, options, lists, "all")))
     cells = {}
     cures: dict[tuple[str, ...], list[tuple[str, str]]] = {}
     for unshare, each in found.items():
@@ -172,7 +193,7 @@ def examine(run: Run, python: Python, options: Sequence[str]) -> dict[str, Cell]
         cells[unshare] = Cell(each["status"] == 0)
         if each["status"]:
             cells[unshare].cause = cause_of(each)
-            for way in ways(each["told"]["cure"], unshare):
+            for way in ways(each["told"]["cure"], unshare, taken):
                 cures.setdefault(applied(options, way.options), []).append((unshare, way.unshare))
     for more, tried in cures.items():
         outcomes = started(run, python, more, [cure for _, cure in tried], "once")
@@ -196,9 +217,11 @@ def started(
 
 def applied(options: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     """Return options with those of a cure; what they say of one thing, they say once."""
-    if more[:1] == ("without",):
-        left_out = " ".join(more[1:])
-        return tuple(each for each in options if each != left_out)
+    if "without" in more:
+        at = more.index("without")
+        left_out = " ".join(more[at + 1 :])
+        options = [each for each in options if not each.startswith(left_out)]
+        more = more[:at]
     words = iter(more)
     pairs = [f"{each} {next(words)}" if each in APART else each for each in words]
     names = {pair.partition("=")[0] for pair in pairs} - {"--cap-add", "--volume /sys:/sys"}

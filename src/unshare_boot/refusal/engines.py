@@ -95,7 +95,7 @@ ENGINES = {
     ),
     "systemd-nspawn": Engine(
         seccomp="systemd-nspawn without a --system-call-filter= that forbids {}",
-        capability="systemd-nspawn --capability=CAP_{} ...",
+        capability="systemd-nspawn --capability=CAP_{} ... (and no --drop-capability= of it)",
         user="systemd-nspawn --user=NAME ...",
         between=",CAP_",
         privileges="systemd-nspawn without --no-new-privileges=yes",
