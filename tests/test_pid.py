@@ -243,6 +243,19 @@ def test_two_signals_while_init_is_behind(
             assert heard(child) == signal.SIGRTMAX
 
 
+def test_a_signal_by_the_command_line(newest: Python, workdir: Path) -> None:
+    """pkill(1) finds three processes; the oldest is the supervisor."""
+    require_tool("pkill")
+    name = f"app-{workdir.name}"
+    with newest.popen(["-c", LISTENER, name], unshare="user,pid") as child:
+        assert child.stdout and child.stdout.readline() == "ready\n"
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            subprocess.run(["pkill", "-o", f"-{number}", "-f", name], check=True)
+            assert int(child.stdout.readline()) == number
+        child.kill()
+        assert child.stdout.read() == ""
+
+
 def test_a_signal_in_every_interpreter(python: Python) -> None:
     with started(python, LISTENER) as child:
         for _ in range(5):
