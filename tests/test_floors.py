@@ -19,7 +19,7 @@ SOURCE = PROJECT / "src" / "unshare_boot"
 # From the top down. A name stands for a module, or for a package with all that is in it.
 FLOORS = (
     ("__main__", "pytest_plugin"),
-    ("changes", "doctor", "where"),
+    ("changes", "doctor", "recorded", "where"),
     ("owners", "report"),
     ("__init__",),
     ("start",),

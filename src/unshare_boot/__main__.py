@@ -155,34 +155,12 @@ def run_command(text: str, command: list[str]) -> NoReturn:
 
 def show_allow(path: str, as_json: bool) -> str:
     """Return what `allow_items` finds, a line each or as JSON."""
-    items = allow_items(path)
+    from .recorded import allow_items
+
+    items, left_out = allow_items(path)
+    for line in left_out:
+        print(f"unshare-boot: {line}", file=sys.stderr)
     return json.dumps(items, indent=2) if as_json else "\n".join(items)
-
-
-def allow_items(path: str) -> list[str]:
-    """Return the ``allow`` items that would have let the refused attempts of a record pass.
-
-    Those that were tried most come first.
-
-    Args:
-        path: of a file that ``record=FILE`` has written.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no such file.
-    """
-    from collections import Counter
-
-    found: Counter[str] = Counter()
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            entry = json.loads(line)
-            if entry.get("reason") == "not in allow" and entry["protocol"] in ("tcp", "udp"):
-                host = entry["name"] or entry["address"]
-                host = f"[{host}]" if ":" in host else host
-                kind = "/udp" if entry["protocol"] == "udp" else ""
-                found[f"allow={host}:{entry['port']}{kind}"] += 1
-    return [item for item, _ in found.most_common()]
 
 
 WHOLE = True

@@ -61,7 +61,8 @@ def check(text: str) -> Verdict:
     if text.strip(" \t").lower() in OFF:
         return Verdict(text, text, works=True)
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    done = _run([sys.executable, *options, "-c", THROUGH_HOOK], text)
+    with _nothing_new(text):
+        done = _run([sys.executable, *options, "-c", THROUGH_HOOK], text)
     if done.status == UNRUN:
         what = "the hook does not run in this interpreter"
         return Verdict(text, text, False, what, hook().why, cause=NO_HOOK)
@@ -70,6 +71,33 @@ def check(text: str) -> Verdict:
         text, whole = next((each for each in lists if check(each).works), text), text
         return Verdict(whole, text, works=True)
     return _warned(_verdict(text, text, done))
+
+
+@contextmanager
+def _nothing_new(text: str) -> Iterator[None]:
+    """Take away again what a try makes: the file of a record, the directory of an overlay."""
+    try:
+        plans = [parse(each) for each in alternatives(text)]
+    except UnshareError:
+        plans = []
+    named = [plan.record for plan in plans if plan and plan.record]
+    named += [
+        operation[2]
+        for plan in plans
+        if plan
+        for operation in plan.operations
+        if operation[0] == "overlay" and len(operation) > 2
+    ]
+    new = [each for each in map(Path, named) if not os.path.lexists(each)]
+    yield
+    for each in new:
+        with suppress(OSError):
+            if each.is_dir():
+                for directory, *_ in os.walk(each):
+                    os.chmod(directory, 0o700)  # overlayfs makes one that nobody may read
+                shutil.rmtree(each)
+            elif not each.stat().st_size:
+                each.unlink()
 
 
 def _warned(verdict: Verdict) -> Verdict:

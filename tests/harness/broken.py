@@ -47,7 +47,18 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
         f"gate.{name}": ("user,net=gate", {})
         for name in (
             *("__init__", "program", "network", "links", "filters", "rules", "helper"),
-            *("served", "loop", "names", "answerer", "decisions", "packets", "pair", "tcp", "udp"),
+            *(
+                "served",
+                "descriptors",
+                "loop",
+                "names",
+                "answerer",
+                "decisions",
+                "packets",
+                "pair",
+                "tcp",
+                "udp",
+            ),
             *("who", "record", "search"),
         )
     },

@@ -9,6 +9,7 @@ import sys
 
 from ..child import end_with, fork, prctl, reap, tell
 from ..lifetime import enter_own_mounts, network_of
+from .descriptors import raise_limit
 from .network import PER_MESSAGE
 from .record import now
 from .served import Gate
@@ -21,11 +22,15 @@ if TYPE_CHECKING:
     from ..namespaces import Plan
 
 
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC
+
+
 def run(
     plan: "Plan",
     pid: str,
     check_whole: "Callable[[], None] | None",
     descriptors: "tuple[int, int, int, int]",
+    path: str,
 ) -> None:
     """Be the process outside, until the program's network namespace has no process any more.
 
@@ -36,6 +41,7 @@ def run(
         descriptors: of the pipe where the program waits for what `tell` tells; a pidfd of the
             program; the socket that the gate's sockets come over; and where the record goes, -1 for
             nowhere.
+        path: of a file to be made for the record; empty for none.
     """
     answer, program, control, output = descriptors
     prctl("PR_SET_DUMPABLE", 0)  # the program may have the same uid, and must not trace it
@@ -46,7 +52,7 @@ def run(
         os.close(control)
         os.close(program)
         if reap(child):
-            tell_end(output, plan.record == "", "was killed")
+            tell_end(output, path, plan.record == "", "was killed")
         return
     try:
         if check_whole:
@@ -56,10 +62,12 @@ def run(
         enter_own_mounts()
         if plan.record:  # while the program makes its namespaces, and can still be told
             from json import dumps  # noqa: F401
+        raise_limit()  # each connection takes two
         sockets = receive(control)
         if not sockets:  # the program has failed, or started over
             return
-        raise_limit()
+        if path:
+            output = os.open(path, APPEND | os.O_CREAT, 0o666)
         gate = Gate(plan, sockets, network_of(pid), output)
     except BaseException as error:
         tell(answer, error)
@@ -69,17 +77,20 @@ def run(
     try:
         gate.serve(program)
     except BaseException as error:
-        tell_end(output, plan.record == "", f"has failed, {error!r}")
+        tell_end(output, path, plan.record == "", f"has failed, {error!r}")
 
 
-def tell_end(output: int, readable: bool, why: str) -> None:
+def tell_end(output: int, path: str, readable: bool, why: str) -> None:
     """Say in the record that there is no gate any more, and that nothing can be reached.
 
     Args:
         output: a descriptor, -1 for none.
+        path: of the file, where there is no descriptor of it.
         readable: it is for people.
         why: what became of the gate.
     """
+    if output < 0 and path:
+        output = os.open(path, APPEND)
     if output < 0:
         return
     if readable:
@@ -116,16 +127,6 @@ def receive(control: int) -> "dict[str, socket]":
 
 def _numbers(data: bytes) -> "list[int]":
     return [int.from_bytes(data[at : at + 4], sys.byteorder) for at in range(0, len(data), 4)]
-
-
-def raise_limit() -> None:
-    """Have as many descriptors as the kernel gives: each connection takes two."""
-    from resource import RLIMIT_NOFILE, getrlimit, setrlimit
-
-    try:
-        setrlimit(RLIMIT_NOFILE, (getrlimit(RLIMIT_NOFILE)[1],) * 2)
-    except (OSError, ValueError):
-        pass
 
 
 WHOLE = True

@@ -1,13 +1,14 @@
 """The program's side: leave a helper outside, make the namespaces, hand it the sockets."""
 
 import os
-from errno import ECHILD, ESRCH
+from errno import EACCES, ECHILD, ENOENT, ESRCH
 
 from ..child import listen, open_process, pipe, tell
-from ..errors import UnshareError, failed, named
+from ..errors import UnshareError, named
 from ..lifetime import start_apart
 from ..namespaces import require_single_thread
 from ..rtnetlink import number
+from .descriptors import FEW, raise_limit, restore_limit
 from .network import GATEWAY4, PER_MESSAGE, Sockets, datagrams, make
 from .network import listen as listen_at
 from .rules import loopback_ports, ports
@@ -50,7 +51,9 @@ def leave_watcher(start: "Start") -> None:
     if os.readlink("/proc/self") != pid:  # as after pid,proc=keep
         reason = "/proc is that of another PID namespace, so nobody would find this process"
         raise UnshareError(ESRCH, reason, named("net", "gate"))
-    output = _open_record(start.plan)
+    output, path = _open_record(start.plan)
+    if start.keep_open >= 0:  # a rehearsal, which is to leave nothing behind
+        path = ""
     process = open_process(os.getpid())
     channel, control = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC)
     answers, answer = pipe()
@@ -62,7 +65,7 @@ def leave_watcher(start: "Start") -> None:
         except BaseException as error:
             tell(answer, error)
             return
-        run(plan, pid, check_whole, (answer, process, control, output))
+        run(plan, pid, check_whole, (answer, process, control, output), path)
 
     kept = [process, control.fileno()]
     kept += [output] if output >= 0 else []
@@ -74,19 +77,31 @@ def leave_watcher(start: "Start") -> None:
             os.close(descriptor)
 
 
-def _open_record(plan: "Plan") -> int:
-    """Return a descriptor of the file for the record, or of standard error; -1 for no record."""
-    if plan.record is None:
-        return -1
+def _open_record(plan: "Plan") -> "tuple[int, str]":
+    """Return a descriptor of the file for the record, or of standard error; -1 where there is none.
+
+    And the path of a file that is to be made: once the namespaces are there, not for a refusal.
+    """
+    if not plan.record:
+        try:
+            return (-1 if plan.record is None else os.dup(2)), ""
+        except OSError:  # nobody reads standard error
+            return -1, ""
     try:
-        if plan.record == "":
-            return os.dup(2)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(plan.record, flags, 0o666)
+        # Not to wait for a reader, fifo(7).
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+        return os.open(plan.record, flags), ""
+    except FileNotFoundError:
+        path = os.path.abspath(plan.record)
+        directory = os.path.dirname(path)
+        effective = os.access in os.supports_effective_ids
+        if os.access(directory, os.W_OK | os.X_OK, effective_ids=effective):
+            return -1, path
+        errno = EACCES if os.path.isdir(directory) else ENOENT
     except OSError as error:
-        if plan.record == "":  # nobody reads standard error
-            return -1
-        raise failed(named("record", plan.record), error) from error
+        errno = error.errno or 0
+    item = named("record", plan.record)
+    raise UnshareError(errno, os.strerror(errno), item, "open", plan.record)
 
 
 def enter_net(start: "Start") -> None:
@@ -98,10 +113,14 @@ def enter_net(start: "Start") -> None:
     helper, plan = start.helper, start.plan
     assert helper is not None
     sockets = Sockets()
+    tcp, udp = ports(plan.allow, "tcp"), ports(plan.allow, "udp")
+    loopback = loopback_ports(plan.allow)
+    limit = None
+    if len(tcp) + len(udp) + len(loopback) > FEW:
+        limit = raise_limit()
     try:
-        recorded = plan.record is not None
-        make(ports(plan.allow, "tcp"), ports(plan.allow, "udp"), sockets, hold=recorded)
-        for address, port, protocol in loopback_ports(plan.allow):
+        make(tcp, udp, sockets, hold=plan.record is not None)
+        for address, port, protocol in loopback:
             if protocol == "tcp":
                 sockets.add(f"loopback:{address}:{port}", listen_at(port, address=address))
             else:
@@ -117,6 +136,8 @@ def enter_net(start: "Start") -> None:
         sockets.close()
         helper.close()
         start.helper = None
+        if limit:
+            restore_limit(limit)
 
 
 def _send(channel: "socket", sockets: Sockets) -> None:

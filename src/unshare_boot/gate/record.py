@@ -1,6 +1,7 @@
 """The record: what was tried, by whom, and what came of it. docs/networking.md has the format."""
 
 import os
+from select import POLLOUT, poll
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ class Record:
         self._entries: list[Entry] = []
         self._forgotten = 0
         self._seen: set[tuple[object, ...]] = set()
+        self._unwritten = 0
+        self._torn = False  # the last line is not whole
+        self._writable = poll()
+        if output >= 0:
+            self._writable.register(output, POLLOUT)
 
     def add(
         self, protocol: str, name: str, address: str, port: int, reason: str, who: "Who"
@@ -70,6 +76,7 @@ class Record:
                 self._write(f"unshare-boot: {count} attempts were too many to be told\n".encode())
             elif self._output >= 0:
                 self._write(_line(entry))
+        self._tell_unwritten()
 
     def dump(self) -> bytes:
         """Return what is kept, as JSON Lines."""
@@ -99,10 +106,34 @@ class Record:
         self._write(f"unshare-boot: {clean}\n".encode("utf-8", "backslashreplace"))
 
     def _write(self, line: bytes) -> None:
+        """Write a line, or count it: a full disk, or nobody who reads, is not to stop the gate."""
+        if not self._tell_unwritten() or not self._put(line):
+            self._unwritten += 1
+
+    def _tell_unwritten(self) -> bool:
+        """Say how many could not be written, as soon as that can be; false as long as it cannot."""
+        count = self._unwritten
+        if not count:
+            return True
+        text = f"unshare-boot: {count} attempts could not be told\n".encode()
+        if not self._put(text if self._readable else _line({"time": now(), "lost": count})):
+            return False
+        self._unwritten = 0
+        return True
+
+    def _put(self, line: bytes) -> bool:
+        """Write a line by one write(2), to a file opened for appending; false if that failed."""
+        if self._torn:
+            line = b"\n" + line
         try:
-            os.write(self._output, line)  # one write(2) a line, to a file opened for appending
-        except OSError:  # a full disk, or nobody reads: refusing goes on
-            pass
+            # With room for PIPE_BUF bytes, and so for a line: the stream is not ours to be set.
+            if not self._writable.poll(0):
+                return False
+            written = os.write(self._output, line)
+        except OSError:
+            return False
+        self._torn = written < len(line) if written else self._torn
+        return written == len(line)
 
 
 def _line(entry: "Entry") -> bytes:

@@ -18,6 +18,8 @@ TCP, UDP = 6, 17
 ALL_STATES = 0xFFFFFFFF
 MOST_PARENTS = 32
 MOST_KNOWN = 64  # sockets, such as one that asks for both kinds of addresses
+KERNEL = 0  # as the sender of a message, netlink(7)
+MSG_DONTWAIT = 0x40  # include/linux/socket.h
 MOST_SEEN = 16384  # links, of a process with that many connections at once
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
@@ -70,6 +72,7 @@ class Finder:
     def __init__(self, diag: "socket", network: "tuple[int, int]") -> None:
         self._diag = diag
         self._network = network
+        self._sequence = 0
         self._latest: list[int] = []  # who was found lately comes first
         self._known: dict[int, Who] = {}  # of sockets, by inode number
         self._seen: dict[str, tuple[int, str]] = {}  # what links of /proc led to: process, number
@@ -127,11 +130,16 @@ class Finder:
         return 0
 
     def _ask(self, body: bytes) -> int:
+        self._sequence = (self._sequence + 1) % (1 << 32)
+        own = number(self._sequence, 4)
         header = number(16 + len(body), 4) + number(SOCK_DIAG_BY_FAMILY, 2)
-        header += number(NLM_F_REQUEST, 2) + bytes(8)
+        header += number(NLM_F_REQUEST, 2) + own + bytes(4)
         try:
             self._diag.send(header + body)
-            answer = self._diag.recv(4096)
+            while True:  # the kernel has answered by now; what root inside has sent is not it
+                answer, (sender, _) = self._diag.recvfrom(4096, MSG_DONTWAIT)
+                if sender == KERNEL and answer[8:12] == own:
+                    break
         except OSError:
             return 0
         if int.from_bytes(answer[4:6], sys.byteorder) == NLMSG_ERROR or len(answer) < INODE_AT + 4:

@@ -69,6 +69,8 @@ def _unknown(name: str) -> "UnshareError":
     if name == "":
         return UnshareError(EINVAL, "an empty item: is there a comma too many?", "''")
     hint = nearest(name, tuple(ITEMS))
+    if ":" in name:
+        hint = hint or " (is it one more host? write allow= before each)"
     return UnshareError(EINVAL, f"no such item{hint}; valid are {', '.join(ITEMS)}", shown(name))
 
 
@@ -95,6 +97,10 @@ def _finish(draft: Draft) -> Plan:
 
 def _check_needs(plan: Plan) -> None:
     """Refuse an item without the one that it needs, or with one that contradicts it."""
+    if plan.sockets and (plan.net in ("gate", *OUTBOUND) or plan.allow or plan.record is not None):
+        item = "allow" if plan.allow else "record" if plan.record is not None else "net"
+        reason = "contradicts sockets=unix, with which nothing can be connected to"
+        raise bad(item, plan.net if item == "net" else None, reason)
     joined = plan.joined()
     for item, given, needs, but in (
         ("map-users", plan.map_users, "user", ("none", "all")),
@@ -108,10 +114,6 @@ def _check_needs(plan: Plan) -> None:
             raise bad(item, None, f"needs {needs}: add {needs} to the list")
         if given and (needs in joined or getattr(plan, needs) in but):
             raise bad(item, None, f"contradicts {_named(plan, needs)}")
-    if plan.sockets and (plan.net in ("gate", *OUTBOUND) or plan.allow or plan.record is not None):
-        item = "allow" if plan.allow else "record" if plan.record is not None else "net"
-        reason = "contradicts sockets=unix, with which nothing can be connected to"
-        raise bad(item, plan.net if item == "net" else None, reason)
     if plan.publish and plan.net not in OUTBOUND:
         raise bad("publish", None, "needs net=pasta or net=slirp4netns")
     covering = {operation[0] for operation in plan.operations}

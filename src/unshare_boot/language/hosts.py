@@ -1,5 +1,6 @@
 """The hosts of ``allow``: names, addresses and networks."""
 
+from ..errors import shown
 from .readers import Draft, address, bad, not_a, number
 
 MAX_PORTS = 1024  # of all that is allowed in a list
@@ -11,13 +12,23 @@ LOOPBACK = "of the host's loopback localhost, 127.0.0.1 and [::1] alone can be n
 
 def allow(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     """Read ``HOST:PORT[-PORT][/udp]`` into a draft: a reader as those of ``readers``."""
+    scheme, is_url, rest = (value or "").partition("://")
+    if is_url:
+        meant = f"{rest.partition('/')[0]}:{_port_of(scheme) or 'PORT'}"
+        raise bad(name, value, f"a host and its port, and no URL: allow={meant}")
     target, slash, protocol = (value or "").rpartition("/")
-    if not slash or protocol not in ("tcp", "udp"):
+    if not slash or ":" in protocol:  # that of ADDRESS/PREFIX
         target, protocol = value or "", "tcp"
     host, colon, span = target.rpartition(":")
     if not colon or not host:
         raise bad(name, value, f"expected {expected}")
+    if protocol not in ("tcp", "udp"):
+        raise bad(
+            name, value, f"behind the port comes /udp or nothing, and not {shown('/' + protocol)}"
+        )
     first, dash, last = span.partition("-")
+    if first.isalpha() and _port_of(first):
+        raise bad(name, value, f"the port is a number: that of {first} is {_port_of(first)}")
     start = number(name, value, first, 1, 65535)
     end = number(name, value, last, 1, 65535) if dash else start
     if end < start:
@@ -28,6 +39,16 @@ def allow(draft: Draft, name: str, value: "str | None", expected: str) -> None:
     draft.ports += end - start + 1
     if draft.ports > MAX_PORTS:
         raise bad(name, value, f"more than {MAX_PORTS} ports in all: each is listened at")
+
+
+def _port_of(service: str) -> int:
+    """Return the port of a service by its name, services(5); 0 where it is not known."""
+    from _socket import getservbyname
+
+    try:
+        return getservbyname(service.lower(), "tcp")
+    except (OSError, ValueError):
+        return 0
 
 
 def host_or_network(name: str, value: "str | None", text: str, expected: str) -> str:

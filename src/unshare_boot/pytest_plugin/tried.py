@@ -115,7 +115,10 @@ class Tried:
         """Tell of all that was tried, and write the file."""
         if self.file:
             text = "".join(json.dumps({"test": test, **each}) + "\n" for test, each in self._told)
-            Path(self.file).write_text(text)
+            try:
+                Path(self.file).write_text(text)
+            except OSError as error:  # a full disk, say: the rest is told all the same
+                terminalreporter.write_line(f"--unshare-record: {error}", red=True)
         if not self._told:
             return
         terminalreporter.write_sep("=", f"unshare: {TITLE}")
@@ -123,10 +126,13 @@ class Tried:
             terminalreporter.write_line(line)
 
     def _may_not(self, item: pytest.Item, new: list[Attempt]) -> bool:
-        """Tell whether what a test has tried is against the list, not only without success."""
+        """Tell whether what a test has tried is against the list, not only without success.
+
+        A question for a name is not, by itself: programs ask for that of their own host.
+        """
         if item.get_closest_marker(self.marker):
             return False
-        return any(each["reason"] == NOT_ALLOWED for each in new)
+        return any(each["reason"] == NOT_ALLOWED and each["protocol"] != "dns" for each in new)
 
     def _ways_out(self) -> list[str]:
         return [f"Name what may pass in allow, or mark the test: @pytest.mark.{self.marker}."]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from types import FrameType
 
 import pytest
@@ -322,10 +323,13 @@ def report_isolation(config: pytest.Config) -> None:
 
 def _require_record(config: pytest.Config, isolation: Isolation | None) -> None:
     """Fail a run that is to tell what its tests try, and has nothing that it knows that from."""
+    file = config.getoption("unshare_record")
+    if file:
+        _require_writable(file)
     if isolation and isolation.gate:
         return
     option = ""
-    if config.getoption("unshare_record"):
+    if file:
         option = "--unshare-record"
     elif isolation and isolation.closed and config.getini("unshare_strict"):
         option = "unshare_strict"
@@ -334,6 +338,17 @@ def _require_record(config: pytest.Config, isolation: Isolation | None) -> None:
             f"{option}: this run has no gate, so nothing tells what its tests try to reach: start "
             "it with a list that brings one, such as --unshare=offline"
         )
+
+
+def _require_writable(file: str) -> None:
+    """Refuse a file for the record of a run that could not be written at its end.
+
+    Raises:
+        pytest.UsageError: why it cannot be.
+    """
+    path = Path(file)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise pytest.UsageError(f"--unshare-record: {file!r} cannot be written")
 
 
 WHOLE = True

@@ -97,6 +97,7 @@ def _needs_user(case: Case) -> "Finding":
 # The first that finds itself is believed, so what can be proved comes before what is only likely.
 CAUSES = (
     Cause("proc-is-not-mounted", mounts.no_proc, (), (ENOENT,)),
+    Cause("record-that-cannot-be-written", process.no_record, ("open",)),
     Cause("threads", process.threads, ("unshare", "setns"), (EINVAL, EUSERS)),
     Cause("gvisor", kernel.gvisor),
     Cause("wsl-1", kernel.wsl_1),

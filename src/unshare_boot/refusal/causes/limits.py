@@ -153,10 +153,16 @@ def processes_of_the_user(case: Case) -> "Finding":
     )
 
 
+USUAL = 1024  # open files
+
+
 def open_files(case: Case) -> "Finding":
     """RLIMIT_NOFILE, getrlimit(2)."""
     limit = case.machine.limit("Max open files")
-    return f"the process may have {limit} open files (RLIMIT_NOFILE)", "ulimit -n 1024"
+    wanted = USUAL
+    if limit.isdigit() and int(limit) >= USUAL:  # each port that is allowed takes a socket or two
+        wanted = 2 * int(limit)
+    return f"the process may have {limit} open files (RLIMIT_NOFILE)", f"ulimit -n {wanted}"
 
 
 def memory(case: Case) -> "Finding":

@@ -1,7 +1,7 @@
 """What it is about the process, or its clocks: unshare(2), proc(5), time_namespaces(7)."""
 
 import os
-from errno import EINVAL, EUSERS
+from errno import EINVAL, EISDIR, ENOENT, ENXIO, EUSERS
 
 from ...language.readers import MAX_OFFSET
 from .case import Case
@@ -67,6 +67,25 @@ def not_dumpable(case: Case) -> "Finding":
     if not os.access(program, os.R_OK):
         return f"{why}may not be read by this user", f"sudo chmod a+r {program}"
     return f"{why}or a library made it so", "prctl(PR_SET_DUMPABLE, 1) before the hook runs"
+
+
+def no_record(case: Case) -> "Finding":
+    """The file of ``record`` cannot be opened: open(2), fifo(7)."""
+    path = case.plan.record
+    if case.item != "record" or not path:
+        return None
+    directory = os.path.dirname(os.path.abspath(path))
+    if case.errno == ENXIO:
+        return f"{path} is a FIFO or a device that nobody reads", "start what reads it first"
+    if case.errno == EISDIR:
+        return f"{path} is a directory", f"name a file in it: record={path}/attempts.jsonl"
+    if case.errno == ENOENT:
+        return f"there is no directory {directory}", f"mkdir -p {directory}"
+    here = path if os.path.exists(path) else directory
+    return (
+        f"this user may not write {here}",
+        "name another file: record=attempts.jsonl in a directory of this user's",
+    )
 
 
 def clock_out_of_range(case: Case) -> "Finding":
