@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     Argument = Union[int, bytes, None]
     Report = Optional[Callable[[str], None]]
+    Hold = Optional[Callable[[str, int, int], None]]
     Step = Callable[["Start"], None]
     Denied = Optional[Callable[[str, OSError], int]]
 
@@ -132,12 +133,15 @@ class Start:
         ids: the uid and gid from before ``user=none``, which no map can tell.
         open_denied: opens a file of /proc for a process that is not dumpable.
         check_whole: raises ImportError if a module that was loaded is cut short.
+        hold_overlay: called with the path of each overlay, and with descriptors of the directory
+            that has its upper one and of what is below; None where nobody looks into it later.
         watcher, helper, admission: what the steps of ``outbound``, ``gate`` and ``pid`` keep.
     """
 
     ids: "tuple[int, int] | None" = None
     open_denied: "Denied" = None
     check_whole: "Callable[[], None] | None" = None
+    hold_overlay: "Hold" = None
     watcher: "Watcher | None" = None
     helper: "Helper | None" = None
     admission: "Admission | None" = None

@@ -39,49 +39,18 @@ class Change(NamedTuple):
     before: int | None = None
 
 
-class Kept:
-    """A directory of changes.
+class Upper:
+    """The upper directory of an overlay.
 
     Attributes:
-        path: where it is.
         upper: the directory of what was written.
         lower: the directory whose changes these are.
-        prefix: of its paths, where it has what was mounted below the directory of another.
     """
 
-    def __init__(self, path: str, prefix: str = "") -> None:
-        """Look at a directory.
-
-        Raises:
-            OSError: it cannot be read.
-            ValueError: it holds no changes, or none that this user can read.
-        """
-        self.path = Path(path)
-        try:
-            kind, lower = read(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise ValueError(f"{path!r} holds no changes of an overlay") from None
-        if kind == "trusted" and os.geteuid() != 0:
-            raise ValueError(f"{path!r} was made by root, and only root can read all of it")
-        self.lower, self.upper = Path(lower), self.path / UPPER
-        self.prefix = prefix
+    def __init__(self, upper: Path, lower: Path, kind: str) -> None:
+        """Take a directory, with the kind of its extended attributes."""
+        self.upper, self.lower = upper, lower
         self._prefix = f"{kind}.overlay."
-
-    def parts(self) -> list[Kept]:
-        """Return this one, and one for each mount below: they had overlays of their own.
-
-        Raises:
-            OSError, ValueError: as of the constructor.
-        """
-        try:
-            names = sorted(os.listdir(self.path / BELOW))
-        except FileNotFoundError:
-            names = []
-        plain = [name.replace("%2F", "/").replace("%25", "%") for name in names]
-        below = [
-            Kept(str(self.path / BELOW / name), f"{prefix}/") for name, prefix in zip(names, plain)
-        ]
-        return [self, *below]
 
     def is_whiteout(self, path: Path, status: os.stat_result) -> bool:
         """Tell whether an entry of the upper directory says that there is nothing."""
@@ -113,10 +82,51 @@ class Kept:
             return None
 
 
+class Kept(Upper):
+    """A directory of changes.
+
+    Attributes:
+        path: where it is.
+        prefix: of its paths, where it has what was mounted below the directory of another.
+    """
+
+    def __init__(self, path: str, prefix: str = "") -> None:
+        """Look at a directory.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it holds no changes, or none that this user can read.
+        """
+        self.path, self.prefix = Path(path), prefix
+        try:
+            kind, lower = read(path)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ValueError(f"{path!r} holds no changes of an overlay") from None
+        if kind == "trusted" and os.geteuid() != 0:
+            raise ValueError(f"{path!r} was made by root, and only root can read all of it")
+        super().__init__(self.path / UPPER, Path(lower), kind)
+
+    def parts(self) -> list[Kept]:
+        """Return this one, and one for each mount below: they had overlays of their own.
+
+        Raises:
+            OSError, ValueError: as of the constructor.
+        """
+        try:
+            names = sorted(os.listdir(self.path / BELOW))
+        except FileNotFoundError:
+            names = []
+        plain = [name.replace("%2F", "/").replace("%25", "%") for name in names]
+        below = [
+            Kept(str(self.path / BELOW / name), f"{prefix}/") for name, prefix in zip(names, plain)
+        ]
+        return [self, *below]
+
+
 # What has changed.
 
 
-def changes_of(kept: Kept, lower: Path) -> Iterator[Change]:
+def changes_of(kept: Upper, lower: Path) -> Iterator[Change]:
     """Find what is not as in another directory, sorted by path.
 
     Args:
@@ -126,7 +136,7 @@ def changes_of(kept: Kept, lower: Path) -> Iterator[Change]:
     yield from _compare(kept, kept.upper, lower, "")
 
 
-def _compare(kept: Kept, upper: Path, lower: Path | None, path: str) -> Iterator[Change]:
+def _compare(kept: Upper, upper: Path, lower: Path | None, path: str) -> Iterator[Change]:
     names = set(os.listdir(upper))
     hidden = set()
     if lower is not None and kept.is_opaque(upper):
@@ -159,7 +169,7 @@ def _of_file(
 
 
 def _of_directory(
-    kept: Kept,
+    kept: Upper,
     above: Path,
     status: os.stat_result,
     below: Path | None,

@@ -19,6 +19,7 @@ from .overlay import attributes, make, owned_as
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from ..namespaces import Hold
     from .overlay import Option, Over
 
 UPPER, WORK, OF, BELOW = "upper", "work", "of", "below"
@@ -31,18 +32,19 @@ PATIENCE = 40  # tries
 PAUSE = 0.05  # seconds
 
 
-def keeping_in(path: str, top: str) -> "Over":
+def keeping_in(path: str, top: str, hold: "Hold") -> "Over":
     """Return what makes overlays whose changes are kept.
 
     Args:
         path: of the directory for them, without symbolic links. That it is in use, or not fit for
             it, is an UnshareError of the function that is returned.
         top: the directory that is covered; what is mounted below has a place below ``path``.
+        hold: as in a `Start`.
     """
 
     def keep(target: str, lower: int) -> int:
         kept = path if target == top else _of_mount_below(path, target[len(top.rstrip("/")) + 1 :])
-        return _overlay(kept, target, lower)
+        return _overlay(kept, target, lower, hold)
 
     return keep
 
@@ -57,7 +59,7 @@ def _of_mount_below(path: str, name: str) -> str:
     return os.path.join(below, name.replace("%", "%25").replace("/", "%2F"))
 
 
-def _overlay(path: str, target: str, lower: int) -> int:
+def _overlay(path: str, target: str, lower: int, hold: "Hold") -> int:
     top = _prepare(path, target)
     options = ALONE if attributes() == "user" else (*ALONE, *PLAIN)
     try:
@@ -70,6 +72,8 @@ def _overlay(path: str, target: str, lower: int) -> int:
                 sleep(PAUSE)  # the last one may be about to end
             else:
                 os.chmod(f"/proc/self/fd/{top}/{WORK}/work", 0o700)  # for those who remove it
+                if hold:
+                    hold(target, top, lower)
                 return made
         reason = f"{path!r} is in use: a program that was started with it still runs"
         raise UnshareError(EBUSY, reason)

@@ -47,7 +47,7 @@ def run_operations(start: Start) -> None:
     for name, *paths in start.plan.operations:
         item = named(name, ":".join(paths)) if paths else name
         try:
-            covered = OPERATIONS[name](start.plan, directory, *paths)
+            covered = OPERATIONS[name](start, directory, *paths)
         except OSError as error:
             raise failed(item, error) from error
         if covered and is_below(f"{directory}/", covered):
@@ -78,14 +78,14 @@ def _pin(directory: str, targets: "dict[str, str]") -> str:
 # One function an operation; each returns the path that it has covered, "" for none.
 
 
-def _proc(plan: Plan, directory: str) -> str:
+def _proc(start: Start, directory: str) -> str:
     """proc(5) shows the PID namespace of the process that mounts it."""
-    return _mount_fresh(plan, "proc", "/proc", plan.pid)
+    return _mount_fresh(start.plan, "proc", "/proc", start.plan.pid)
 
 
-def _sys(plan: Plan, directory: str) -> str:
+def _sys(start: Start, directory: str) -> str:
     """sysfs(5) shows the network namespace of the process that mounts it."""
-    return _mount_fresh(plan, "sysfs", "/sys", plan.net)
+    return _mount_fresh(start.plan, "sysfs", "/sys", start.plan.net)
 
 
 def _mount_fresh(plan: Plan, kind: str, target: str, namespace: "str | None") -> str:
@@ -100,34 +100,34 @@ def _mount_fresh(plan: Plan, kind: str, target: str, namespace: "str | None") ->
     return target
 
 
-def _tmpfs(plan: Plan, directory: str, path: str, size: str = "") -> str:
+def _tmpfs(start: Start, directory: str, path: str, size: str = "") -> str:
     from .covers import empty
 
-    target = _directory(plan, directory, path)
-    empty(target, kept_below(plan, directory, target), size)
+    target = _directory(start.plan, directory, path)
+    empty(target, kept_below(start.plan, directory, target), size)
     return target
 
 
-def _bind(plan: Plan, directory: str, source: str, path: str) -> str:
-    origin, target = existing(directory, source), _covered(plan, directory, path)
+def _bind(start: Start, directory: str, source: str, path: str) -> str:
+    origin, target = existing(directory, source), _covered(start.plan, directory, path)
     if S_ISDIR(os.stat(origin).st_mode) != S_ISDIR(os.stat(target).st_mode):
         raise UnshareError(EINVAL, f"of {source!r} and {path!r} only one is a directory")
     mount(origin, target, None, MS_BIND | MS_REC)
     return target
 
 
-def _ro(plan: Plan, directory: str, path: str) -> str:
+def _ro(start: Start, directory: str, path: str) -> str:
     from .read_only import make_read_only
 
     target = existing(directory, path)
-    kept = kept_below(plan, directory, target, covers=named("ro", path))
-    how = {"alone": plan.mount in ("private", "slave"), "within_reach": _is_one(plan)}
+    kept = kept_below(start.plan, directory, target, covers=named("ro", path))
+    how = {"alone": start.plan.mount in ("private", "slave"), "within_reach": _is_one(start.plan)}
     if kept:
-        _covered(plan, directory, kept[0])
+        _covered(start.plan, directory, kept[0])
     if target == "/":  # the root of a mount anyhow, and nothing can be put over it
         make_read_only(target, kept, **how)
         return next((each for each in kept if is_below(f"{directory}/", each)), "")
-    target = _covered(plan, directory, path)
+    target = _covered(start.plan, directory, path)
     mount(target, target, None, MS_BIND | MS_REC)
     make_read_only(target, kept, **how)
     return target
@@ -141,7 +141,7 @@ def _is_one(plan: Plan) -> bool:
     )
 
 
-def _rw(plan: Plan, directory: str, path: str) -> str:
+def _rw(start: Start, directory: str, path: str) -> str:
     """It is the others that spare it; here is only seen to it that there is something to spare."""
     target = existing(directory, path)
     if not S_ISDIR(os.stat(target).st_mode):
@@ -152,32 +152,32 @@ def _rw(plan: Plan, directory: str, path: str) -> str:
     return ""
 
 
-def _hide(plan: Plan, directory: str, path: str) -> str:
+def _hide(start: Start, directory: str, path: str) -> str:
     from .covers import hide
 
-    target = _covered(plan, directory, path)
-    kept = kept_below(plan, directory, target, names=("rw", "ro"), covers=named("hide", path))
-    if plan.user == "none" and (kept or not S_ISDIR(os.stat(target).st_mode)):
+    target = _covered(start.plan, directory, path)
+    kept = kept_below(start.plan, directory, target, names=("rw", "ro"), covers=named("hide", path))
+    if start.plan.user == "none" and (kept or not S_ISDIR(os.stat(target).st_mode)):
         raise UnshareError(EINVAL, NO_ID)
     hide(target, kept)
     return target
 
 
-def _overlay(plan: Plan, directory: str, path: str, changes: str = "") -> str:
+def _overlay(start: Start, directory: str, path: str, changes: str = "") -> str:
     from .overlay import mount_overlay, over_tmpfs
 
-    target = _directory(plan, directory, path)
-    if plan.user == "none":
+    target = _directory(start.plan, directory, path)
+    if start.plan.user == "none":
         raise UnshareError(EINVAL, NO_ID)
-    stays = kept_below(plan, directory, target, names=("ro", "hide", "tmpfs", "overlay"))
+    stays = kept_below(start.plan, directory, target, names=("ro", "hide", "tmpfs", "overlay"))
     if not changes:
-        mount_overlay(target, over_tmpfs, stays)
+        mount_overlay(target, over_tmpfs(start.hold_overlay), stays)
         return target
     from .kept import keeping_in
 
     existing(directory, os.path.dirname(changes) or ".")
     path = os.path.realpath(os.path.join(directory, changes))
-    mount_overlay(target, keeping_in(path, target), stays)
+    mount_overlay(target, keeping_in(path, target, start.hold_overlay), stays)
     return target
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Callable
 
+    from ..namespaces import Hold
+
     Over = Callable[[str, int], int]
     Option = tuple[str, str]
 
@@ -39,7 +41,7 @@ def mount_overlay(target: str, over: "Over", stays: "Sequence[str]" = ()) -> Non
 
     Args:
         target: its path, without symbolic links.
-        over: makes the overlay: `over_tmpfs` to throw away what is written.
+        over: makes each overlay: that of `over_tmpfs` throws away what is written.
         stays: paths below it; what is mounted there stays as it is.
 
     Raises:
@@ -62,30 +64,32 @@ def mount_overlay(target: str, over: "Over", stays: "Sequence[str]" = ()) -> Non
             os.close(descriptor)
 
 
-def over_tmpfs(target: str, lower: int) -> int:
-    """Return a descriptor of an overlay whose upper directory is on a tmpfs without a name.
+def over_tmpfs(hold: "Hold") -> "Over":
+    """Return what makes overlays whose upper directory is on a tmpfs without a name.
 
     Args:
-        target: the path of the directory below.
-        lower: a descriptor of that.
-
-    Raises:
-        UnshareError: the kernel refuses.
+        hold: as in a `Start`.
     """
-    below = os.fstat(lower)
-    mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
-    try:
-        top = os.open(target, O_PATH | os.O_CLOEXEC)
+
+    def throw_away(target: str, lower: int) -> int:
+        mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=700")
         try:
-            upper = os.path.join(target, "upper")
-            os.mkdir(upper)
-            os.mkdir(os.path.join(target, "work"))
-            owned_as(upper, below)
-            return make(lower, top)
+            top = os.open(target, O_PATH | os.O_CLOEXEC)
+            try:
+                upper = os.path.join(target, "upper")
+                os.mkdir(upper)
+                os.mkdir(os.path.join(target, "work"))
+                owned_as(upper, os.fstat(lower))
+                made = make(lower, top)
+                if hold:
+                    hold(target, top, lower)
+                return made
+            finally:
+                os.close(top)
         finally:
-            os.close(top)
-    finally:
-        call("umount2", os.fsencode(target), MNT_DETACH, target=target)
+            call("umount2", os.fsencode(target), MNT_DETACH, target=target)
+
+    return throw_away
 
 
 def attributes() -> str:

@@ -10,6 +10,7 @@ The story of a run that is to be isolated, and who tells it:
     outputs           what a run would write where it would be gone at its end
     one_test          a test with @pytest.mark.unshare: where it begins and ends
     visit             in this process, which enters its namespaces and comes back
+    written           what such a test has written below an overlay, where it fails
     fork, reports     in a child, whose reports and exceptions (raised) come home
     workers           pytest-xdist's workers, each in namespaces of its own
     measured          as does what coverage.py and pytest-benchmark have measured there

@@ -29,6 +29,7 @@ from .measured import Measured
 from .names import IN_CHILD, WAY
 from .raised import pack, unpack
 from .reports import Collector, load, log
+from .written import Written
 
 LENGTH = 8  # bytes of the number before an answer, which tells a whole one from a torn one
 
@@ -56,6 +57,7 @@ class Forked:
 
     Attributes:
         is_child: this is the child.
+        written: what that writes below overlays.
     """
 
     def __init__(self, item: pytest.Item) -> None:
@@ -67,6 +69,7 @@ class Forked:
         self._raised: dict[str, BaseException] = {}
         self._reported: Any = None
         # The child's.
+        self.written = Written()
         self._writer = -1
         self._borrowed: list[tuple[Any, Any]] = []
 
@@ -183,7 +186,9 @@ class Forked:
         from .. import enter
 
         try:
-            enter(Start(plan))
+            start = Start(plan)
+            start.hold_overlay = self.written.hold
+            enter(start)
         except OSError as error:
             self._answer("refused", *failed("", error).facts())
         config = self._item.config

@@ -207,8 +207,12 @@ class LastWord:
             report = outcome.get_result()
             if way.is_inside:
                 _explain(item, call, report)
+            way.written.explain(report)
+            if call.when == "teardown":
+                way.written.close()
             setattr(report, WAY, IN_PROCESS)
         elif way is not None and way.is_child:
+            way.written.explain(outcome.get_result())
             way.keep(call, outcome.get_result())
         elif way is not None:
             way.settle(call, outcome)

@@ -17,6 +17,7 @@ import pytest
 from ..errors import UnshareError, failed
 from ..namespaces import NAMESPACES, Plan, Start, call, move_thread_alone, unshare
 from ..procfiles import status_field
+from .written import Written
 
 NS_GET_USERNS = 0xB701  # include/uapi/linux/nsfs.h, Linux 4.9
 CAP_SYS_CHROOT, CAP_SYS_ADMIN = 18, 21  # include/uapi/linux/capability.h
@@ -131,6 +132,7 @@ class Visit:
 
     Attributes:
         is_inside: the thread is there.
+        written: what it writes below overlays; it outlasts the stay, and is closed by others.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -138,6 +140,7 @@ class Visit:
         self.is_inside = False
         self._plan = plan
         self._names = plan.asked()
+        self.written = Written()
 
     def enter(self) -> UnshareError | None:
         """Make the namespaces, and be inside; return why not, the thread being where it was."""
@@ -146,9 +149,12 @@ class Visit:
         self._home = _Place(self._names)
         move_thread_alone(True)
         try:
-            enter(Start(self._plan))
+            start = Start(self._plan)
+            start.hold_overlay = self.written.hold
+            enter(start)
         except OSError as error:
             self._come_back()
+            self.written.close()
             return failed("", error)
         finally:
             move_thread_alone(False)
