@@ -25,7 +25,7 @@ from .items.id_ranges import FIRST_SUBORDINATE
 from .language import ITEMS, alternatives, parse
 from .language.readers import escaped
 from .namespaces import OFF, OUTBOUND
-from .owners import unmapped_group
+from .owners import unchangeable
 from .procfiles import granted_ids
 from .refusal.machine import Machine
 from .report import Hook, Report, Verdict
@@ -48,7 +48,6 @@ THROUGH_HOOK = f"import os, sys; sys.exit({UNRUN} if 'PY_UNSHARE' in os.environ 
 
 # Headings of docs/troubleshooting.md.
 NO_HOOK = "the-hook-does-not-run"
-GROUPS = "files-of-a-group-without-an-id"
 
 
 def examine() -> Report:
@@ -103,10 +102,8 @@ def _nothing_new(text: str) -> Iterator[None]:
 def _warned(verdict: Verdict) -> Verdict:
     """Add what a program will run into although the list works."""
     plan = parse(verdict.list) if verdict.works else None
-    found = unmapped_group(plan) if plan is not None else None
-    if found is None:
-        return verdict
-    return replace(verdict, what=found[0], cure=found[1], cause=GROUPS)
+    found = unchangeable(plan) if plan is not None else None
+    return verdict if found is None else replace(verdict, **found._asdict())
 
 
 # The hook.
