@@ -19,8 +19,25 @@ MAKE = {
         mount -t overlay -o lowerdir=disk/lower,upperdir=disk/upper,workdir=disk/work overlay disk
     """,
 }
+# Roots that a container has: what to make of the one here, and where something can be written.
+ROOTS = {
+    "overlay": """
+        mkdir top; mount -t tmpfs tmpfs top; at=/
+        mkdir top/upper top/work top/root top/upper/disk
+        mount -t overlay -o lowerdir=/,upperdir=top/upper,workdir=top/work overlay top/root
+        for each in /proc /sys /dev; do mount --rbind $each top/root$each; done
+        [ -e "top/root$session/base" ] || {
+            mkdir -p "top/root$session"; mount --rbind "$session" "top/root$session"
+        }
+    """,
+    "read-only": """
+        mkdir top top/root; mount --rbind / top/root; mount -o remount,bind,ro top/root
+        at=$PWD; mount --rbind "$session" "top/root$session"
+    """,
+}
+PIVOT = 'cd top/root; pivot_root . .; umount -l .; cd "$at"\n'
 FILL = """
-mkdir disk/home disk/home/project disk/home/.ssh
+mkdir -p disk/home/project disk/home/.ssh
 echo secret >disk/home/.ssh/id; echo text >disk/home/project/text
 chown -R "$uid:$gid" disk/home
 """
@@ -30,34 +47,38 @@ user() { setpriv --reuid "$uid" --regid "$gid" --clear-groups env HOME="$home" "
 run() { user PY_UNSHARE="$1" "$python" -c "$2"; }
 """
 RECIPES = """
-run user=current,ro=/,rw=.,caps=none,pid "
+run ${user}ro=/,rw=.,caps=none,pid "
 open('made', 'w').close()
 try: open('../made', 'w')
 except OSError as error: print(error.strerror)"
-run user=current,hide=~/.ssh,caps=none "
+run ${user}hide=~/.ssh,caps=none "
 try: open('../.ssh/id')
 except OSError as error: print(error.strerror)"
-run user=current,hide=~,rw=.,caps=none "
+run ${user}hide=~,rw=.,caps=none "
 import os; open('made', 'w').close(); print(os.path.exists('../.ssh'))"
-run user=current,tmpfs=~,rw=. "import os; print(os.listdir('..'))"
+run ${user}tmpfs=~,rw=. "import os; print(os.listdir('..'))"
 """
 CAUGHT = """
-run user,overlay=. "import os; os.remove('text'); print(os.listdir())"
+rm made
+run ${user}overlay=. "import os; os.remove('text'); print(os.listdir())"
 cat text
 """
 KEPT = """
-run user,overlay=.:../kept "import os; os.remove('text'); os.mkdir('new')"
-run user,overlay=.:../kept "import os; os.rmdir('new'); print(os.listdir())"
+run ${user}overlay=.:../kept "import os; os.remove('text'); os.mkdir('new')"
+run ${user}overlay=.:../kept "import os; os.rmdir('new'); print(os.listdir())"
 user "$python" -m unshare_boot changes ../kept
 """
 WRITES = "Read-only file system\nPermission denied\nFalse\n['project']\n"
 
 
-def on(python: Python, workdir: Path, *scripts: str) -> Finished:
+def on(python: Python, workdir: Path, *scripts: str, as_root: bool = False) -> Finished:
     """Run scripts with a directory `disk`, in mounts of their own."""
     require_root()
     (workdir / "disk").mkdir()
-    head = f"set -e\nuid={python.user.uid} gid={python.user.gid} python='{python.executable}'\n"
+    who = python.root if as_root else python.user
+    user = "" if as_root else "user=current,"
+    head = f"set -e\nuid={who.uid} gid={who.gid} user={user} python='{python.executable}'\n"
+    head += f"session='{python.venv.parent.parent}'\n"
     new = ["unshare", "--mount", "--propagation", "private", "sh", "-c", head + "".join(scripts)]
     return python.root.run(new, cwd=workdir)
 
@@ -70,17 +91,33 @@ def require(kind: str) -> None:
             pytest.skip("needs loop devices")
 
 
+who = pytest.mark.parametrize("as_root", [False, True], ids=["user", "root"])
+
+
+@who
 @pytest.mark.parametrize("kind", MAKE)
-def test_recipes(newest: Python, workdir: Path, kind: str) -> None:
+def test_recipes(newest: Python, workdir: Path, kind: str, as_root: bool) -> None:
     require(kind)
-    done = on(newest, workdir, MAKE[kind], FILL, STAND, RECIPES, "rm made\n", CAUGHT)
+    done = on(newest, workdir, MAKE[kind], FILL, STAND, RECIPES, CAUGHT, as_root=as_root)
     assert done.ok() == f"{WRITES}[]\ntext\n"
 
 
+@who
+@pytest.mark.parametrize("root", ROOTS)
+def test_recipes_on_the_root_of_a_container(
+    newest: Python, workdir: Path, root: str, as_root: bool
+) -> None:
+    scripts = [ROOTS[root], PIVOT, FILL, STAND, RECIPES, CAUGHT]
+    check = "mount | grep -q ' on / type overlay'" if root == "overlay" else "! touch /new 2>&-"
+    done = on(newest, workdir, *scripts, check, as_root=as_root)
+    assert done.ok() == f"{WRITES}[]\ntext\n"
+
+
+@who
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs"])
-def test_changes_are_kept(newest: Python, workdir: Path, kind: str) -> None:
+def test_changes_are_kept(newest: Python, workdir: Path, kind: str, as_root: bool) -> None:
     require(kind)
-    done = on(newest, workdir, MAKE[kind], FILL, STAND, KEPT)
+    done = on(newest, workdir, MAKE[kind], FILL, STAND, KEPT, as_root=as_root)
     assert done.ok() == "[]\nremoved                     5  text\n"
 
 
