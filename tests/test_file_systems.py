@@ -113,6 +113,19 @@ def test_recipes_on_the_root_of_a_container(
     assert done.ok() == f"{WRITES}[]\ntext\n"
 
 
+def test_a_tree_without_dev(newest: Python, workdir: Path) -> None:
+    """Where the directories above a read-only one are kept in their places elsewhere."""
+    without = "umount -l top/root/dev; rm -r top/root/dev\n"
+    rename = """
+run user=current,ro=text,ro=../.ssh,caps=none "
+import os
+try: os.rename('../project', '../other')
+except OSError as error: print(error.strerror, os.path.exists('/dev'))"
+"""
+    done = on(newest, workdir, ROOTS["overlay"], without, PIVOT, FILL, STAND, rename)
+    assert done.ok() == "Device or resource busy False\n"
+
+
 @who
 @pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs", "tmpfs"])
 def test_changes_are_kept(newest: Python, workdir: Path, kind: str, as_root: bool) -> None:

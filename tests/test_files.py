@@ -186,6 +186,41 @@ def test_and_so_with_other_propagation(newest: Python, home: Path, propagation: 
     assert "OSError: [Errno 16] Device or resource busy" in done.stderr
 
 
+def test_also_where_the_host_has_mounted_something_beside_it(newest: Python, home: Path) -> None:
+    """Then the kernel shows the directory above with all that is mounted there, or not at all."""
+    who = newest.user
+    change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    script = 'mount -t tmpfs tmpfs "$0" && exec "$@"'
+    outer = [*own_shared_mounts(), "sh", "-c", script, str(home / "project/sub")]
+    paths = [home, home / "project", home / "other"]
+    command = [*outer, *change, *newest.command(["-c", RENAMES, *paths])]
+    env = {"PY_UNSHARE": "user=current,ro=project/.git,ro=project/code,caps=none"}
+    done = newest.root.run(command, env=env, cwd=home)
+    each = [f"{home.name} EBUSY", "project EBUSY", "other moved"]
+    assert done.ok().splitlines() == each * 3
+
+
+def test_where_the_working_directory_is_in_dev(newest: Python) -> None:
+    """There is what keeps the others where they are: it is there as it was."""
+    script = """
+        mount -t tmpfs -o mode=1777 tmpfs /dev/shm && mkdir -p /dev/shm/a/ro && cd /dev/shm/a &&
+        touch file && chown -R "$0" /dev/shm/a && exec "$@"
+    """
+    who = newest.user
+    change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
+    code = """
+import os
+os.rename("file", "/dev/shm/moved")
+print(os.getcwd(), os.listdir())
+try: os.rename("/dev/shm/a", "/dev/shm/b")
+except OSError as error: print(error.strerror)
+"""
+    outer = [*own_shared_mounts(), "sh", "-c", script, str(who.uid)]
+    command = [*outer, *change, *newest.command(code)]
+    done = newest.root.run(command, env={"PY_UNSHARE": "user=current,ro=ro,caps=none"})
+    assert done.ok() == "/dev/shm/a ['ro']\nDevice or resource busy\n"
+
+
 def test_and_no_border_is_new(newest: Python, home: Path) -> None:
     """What can be moved elsewhere can be so as before, and the working directory is the new one."""
     code = """

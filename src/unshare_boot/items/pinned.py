@@ -12,7 +12,7 @@ from ..errors import UnshareError
 from ..namespaces import MS_BIND, MS_PRIVATE, MS_REC, mount
 from .trees import attach, copy_tree, unavailable
 
-PLACE = "/dev"  # which there is in every tree; nothing is moved in or out there
+PLACE = "/dev"  # nothing is moved in or out there
 
 
 def pin(targets: "list[str]") -> str:
@@ -33,19 +33,22 @@ def pin(targets: "list[str]") -> str:
     above = _above(targets)
     if not above:
         return ""
+    place = next((each for each in (PLACE, *targets) if os.path.isdir(each)), "")
+    if not place:
+        return ""
     try:
-        copy = copy_tree(PLACE)
+        copy = copy_tree(place)
     except UnshareError as error:
         if not unavailable(error):
             raise
         return ""
     try:
         for each in above:
-            _mount_once_more(each)
-        attach(copy, PLACE)
+            _mount_once_more(each, place)
+        attach(copy, place)
     finally:
         os.close(copy)
-    return PLACE
+    return place
 
 
 def _above(targets: "list[str]") -> "list[str]":
@@ -67,18 +70,18 @@ def _may_change(directory: str) -> bool:
     return os.stat(directory).st_uid == os.geteuid()  # and may give itself the right
 
 
-def _mount_once_more(directory: str) -> None:
+def _mount_once_more(directory: str, place: str) -> None:
     """Without what is mounted below, unless the kernel shows it in one piece only.
 
     And private: of shared mounts, the next one on the same place would be seen at the directory.
     """
     try:
-        mount(directory, PLACE, None, MS_BIND)
+        mount(directory, place, None, MS_BIND)
     except UnshareError as error:
         if error.errno != EINVAL:
             raise
-        mount(directory, PLACE, None, MS_BIND | MS_REC)
-    mount(None, PLACE, None, MS_PRIVATE | MS_REC)
+        mount(directory, place, None, MS_BIND | MS_REC)
+    mount(None, place, None, MS_PRIVATE | MS_REC)
 
 
 WHOLE = True
