@@ -166,6 +166,21 @@ def test_what_is_read_only_or_hidden_stays_so(newest: Python, workdir: Path, as_
     assert printed == "False True\nhome ['file'] home/new\nEROFS\nEROFS\n"
 
 
+@pytest.mark.parametrize(
+    ("others", "hidden"), [("ro=/", True), ("mount", True), ("tmpfs=other", False)]
+)
+def test_what_the_host_mounts_above_what_is_hidden(
+    newest: Python, workdir: Path, others: str, hidden: bool
+) -> None:
+    """Takes it out of the way, as the page says, unless nothing comes in at all."""
+    (workdir / "secret/in").mkdir(parents=True)
+    printed = later(newest, workdir, f"hide=secret/in,{others}", as_root=False)
+    seen, _, _, secret = printed.splitlines()
+    assert seen == ("True False" if hidden else "False True")
+    expected = "EROFS" if others == "ro=/" else "secret ['in'] secret/new"
+    assert secret == (expected if hidden else "secret ['file'] secret/new")
+
+
 def later(python: Python, workdir: Path, unshare: str, as_root: bool) -> str:
     """What a program tells that the host has mounted something under."""
     for name in ("disk", "home", "closed", "secret", "other"):
