@@ -343,6 +343,15 @@ def test_what_the_host_has_mounted_below(newest: Python, tree: Path) -> None:
     done = newest.root.run([*outer, *change, *command], env={"PY_UNSHARE": f"user,overlay={tree}"})
     assert (done.status, done.stdout) == (125, "")
     assert f"'{tree}/sub' is mounted below it from outside" in done.stderr
+    twice = [
+        *own_shared_mounts(),
+        "sh",
+        "-c",
+        f"mount --bind {tree} {tree} && {MOUNTED}",
+        *outer[-2:],
+    ]
+    done = newest.root.run([*twice, *change, *command], env={"PY_UNSHARE": f"user,overlay={tree}"})
+    assert f"'{tree}/sub' is mounted below it from outside" in done.stderr
     done = newest.root.run(
         [*outer, *change, *command[:-1]], env={"PY_UNSHARE": f"user,overlay={tree}/sub"}
     )

@@ -96,7 +96,8 @@ def _require_own(target: str) -> None:
     except UnshareError as error:
         if error.errno != EINVAL:
             raise
-        point = mounts_below(target)[0].point
+        points = [each.point for each in mounts_below(target) if each.point != target]
+        point = points[0] if points else target
         reason = (
             f"{point!r} is mounted below it from outside, and only root may have an overlay over "
             "that: name the directories beside it, each with an overlay of its own"
