@@ -1147,6 +1147,15 @@ def test_a_fresh_one_that_only_seems_to_be_refused(newest: Python, another: bool
     assert done.status == (0 if another else 125)
 
 
+def test_no_resolver_configuration(newest: Python) -> None:
+    empty = "mount -t tmpfs none /etc"
+    found = told(run(newest, "user,net=gate", [*OWN, *shell(empty)]))
+    assert found.cause == "no-resolver-configuration"
+    cure = found.cure.partition(" (")[0].replace("sudo ", "")
+    done = run(newest, "user,net=gate", [*OWN, *shell(f"{empty}; {cure}")])
+    assert done.ok() == "user code\n"
+
+
 def test_no_file(tmp_path: Path) -> None:
     tree = Tree(tmp_path, {})
     assert tree.told("uts='/a'", "open(/a)", errno.ENOENT, "uts=/a").cure.startswith("lsns -t uts ")

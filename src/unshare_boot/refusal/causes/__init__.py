@@ -151,6 +151,7 @@ CAUSES = (
     Cause("open-files", limits.open_files, (), (EMFILE,)),
     Cause("memory", limits.memory, (), (ENOMEM,)),
     Cause("proc-is-read-only", mounts.read_only_proc, (), (EROFS,)),
+    Cause("no-resolver-configuration", programs.no_resolv_conf, ("open",), (ENOENT,)),
     Cause("no-such-file", programs.no_such_file, (), (ENOENT,)),
     Cause("selinux", seccomp_and_lsm.selinux, (), (EACCES,)),
     Cause("chroot-into-a-mount-point", rights.chroot_or_module, ("unshare",), (EPERM,)),

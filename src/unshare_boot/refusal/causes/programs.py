@@ -2,6 +2,7 @@
 
 from ...errors import shown
 from ...namespaces import NAMESPACES
+from ...resolv_conf import RESOLV_CONF
 from .case import Case
 
 TYPE_CHECKING = False
@@ -61,6 +62,17 @@ def no_way_out(case: Case) -> "Finding":
         "no interface here has a route that leads out, and pasta copies that of one",
         "net=slirp4netns, which takes none, or net, since nothing can be reached from here (for a "
         "container: leave --network none out)",
+    )
+
+
+def no_resolv_conf(case: Case) -> "Finding":
+    """net=gate covers the file that names the resolver, resolv.conf(5)."""
+    if case.target != RESOLV_CONF or case.machine.exists(RESOLV_CONF):
+        return None
+    return (
+        f"there is no {RESOLV_CONF}, which the list covers by one of its own",
+        f"sudo touch {RESOLV_CONF} (empty, it means what none does: names are asked for at "
+        "127.0.0.1)",
     )
 
 
