@@ -873,8 +873,10 @@ def test_a_kernel_without_the_namespace(
 def test_too_old_for_an_overlay(tmp_path: Path) -> None:
     tree = Tree(tmp_path, {"/proc/sys/kernel/osrelease": "5.10.0-30-amd64"})
     assert "5.11" in tree.told("overlay='.'", "fsconfig(overlay, create)", errno.EPERM).cure
-    found = tree.told("overlay='.'", "fsopen(overlay)", errno.ENODEV)
+    found = tree.told("overlay='.'", "fsopen(overlay)", errno.ENODEV, text="overlay=.")
     assert found.cure == "sudo modprobe overlay"
+    found = tree.told("overlay='.'", "fsopen(overlay)", errno.ENODEV, text="user,overlay=.")
+    assert found.cause == "overlays-for-root-only"  # loading it would not help
 
 
 @pytest.mark.parametrize(

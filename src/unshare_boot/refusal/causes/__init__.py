@@ -141,7 +141,7 @@ CAUSES = (
     Cause("overlays-too-deep", mounts.overlays_too_deep, ("fsconfig",), (EINVAL,)),
     Cause("what-python-starts-from-is-covered", mounts.covers_python, (), (EBUSY,)),
     Cause("clocks", process.clock_out_of_range, ("write",), (ERANGE,)),
-    Cause("overlays-for-root-only", kernel.overlay_for_root, (), (EPERM, EINVAL)),
+    Cause("overlays-for-root-only", kernel.overlay_for_root, (), (EPERM, EINVAL, ENODEV)),
     Cause("no-overlay-file-system", kernel.no_overlay, (), (ENODEV,)),
     Cause("no-interfaces-for-the-gate", kernel.no_interfaces, NETWORK, (EAFNOSUPPORT, EOPNOTSUPP)),
     Cause("no-ipv6", kernel.no_ipv6, ("netlink",), (EOPNOTSUPP, EACCES, EAFNOSUPPORT)),
