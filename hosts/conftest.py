@@ -11,6 +11,20 @@ from hosts.engines import Docker, Podman
 from hosts.sandboxes import Sandboxes
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kernels", action="store_true", help="other kernels, and only these")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "kernels: takes minutes; --kernels runs it")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Other kernels, or all but these."""
+    asked = config.getoption("--kernels")
+    items[:] = [each for each in items if asked == bool(each.get_closest_marker("kernels"))]
+
+
 @pytest.fixture(scope="session")
 def docker(session: Session) -> Iterator[Docker]:
     """A daemon of this run's own."""

@@ -69,7 +69,7 @@ def _alternatives(step: str, taken: Taken) -> list[Edit]:
         found.append(((option,), "", ""))
     for name in re.findall(r"\badd (\S+) to the list", step):
         found.append(((), name, ""))
-    for name in re.findall(r"\bleave (\S+) out of the list", step):
+    for name in re.findall(r"\b(?:leave (?=\S+ out of the list)|a list without )(\S+)", step):
         found.append(((), "", name))
     for name in re.findall(r"\b(\w+) without a name", step):
         found.append(((), "", f"{name}="))

@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from harness import Python
 from hosts.cures import Taken, ways
+from hosts.machines import NAMES
 from unshare_boot.refusal.pages import page_of
 
 WRITE = os.environ.get("UNSHARE_BOOT_WRITE_HOSTS") == "1"
@@ -20,6 +21,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "hosts.md"
 ENGINES = (
     *("Docker", "Podman", "Podman without root", "containerd", "Kubernetes", "crun", "runc"),
     *("systemd-nspawn", "LXC", "bwrap"),
+    *NAMES.values(),
 )
 
 LISTS = [
@@ -142,6 +144,9 @@ The host has Linux 6.18 and no AppArmor; the engines are those of Debian 12. con
 by ctr(8), which sets no_new_privs; with a token, as Kubernetes gives one, the cure speaks of that.
 Options of runc and crun are edits of what `runc spec` writes, those of LXC lines of its
 configuration.
+
+Other kernels are those of Debian, in machines of QEMU (`python -m pytest hosts --kernels`): the
+first column has what was switched off or used up there, or who starts a list where nothing was.
 """
 
 

@@ -11,6 +11,7 @@ import pytest
 from harness import Python
 from hosts.cures import Taken
 from hosts.engines import Docker, Podman
+from hosts.machines import NAMES
 from hosts.sandboxes import AS_ANOTHER, AS_USER, TAKEN, WITH_CAPABILITY, Sandboxes, as_user
 from hosts.table import FEW, WRITE, code, examine, outcomes, record
 
@@ -116,4 +117,5 @@ def test_the_page() -> None:
     rows = [*(("Docker", each) for each in DOCKER), *(("Podman", each) for each in PODMAN), *ROWS]
     rows += [(by, each) for by in CONTAINERD for each in BY_CTR]
     found = {(engine, code(" ".join(options))) for engine, options in rows}
-    assert WRITE or set(outcomes()) == found
+    written = {row for row in outcomes() if row[0] not in NAMES.values()}
+    assert WRITE or written == found
