@@ -69,7 +69,7 @@ class Docker:
                 finally:
                     daemon.terminate()
                     daemon.wait(PATIENCE)
-                    _remove_groups(directory.name)
+                    remove_groups(directory.name)
 
     def run(self, command: Sequence[str | Path], *options: str) -> subprocess.CompletedProcess[str]:
         """Run a command in a container: ``docker run``."""
@@ -93,7 +93,8 @@ class Docker:
             f"--mount=type=bind,src={path},dst={path},options=rbind:ro" for path in self.shared
         ]
         name = f"test-{os.urandom(8).hex()}"
-        return self._ctr("run", "--rm", *binds, *options, IMAGE, name, *map(str, command))
+        group = f"--cgroup=/{self.directory.name}/{name}"
+        return self._ctr("run", "--rm", group, *binds, *options, IMAGE, name, *map(str, command))
 
     def lines_by_containerd(self, command: Sequence[str | Path], *options: str) -> list[str]:
         """The same; options have ``--seccomp`` among them where it is to be."""
@@ -199,7 +200,7 @@ def _lines(done: subprocess.CompletedProcess[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
-def _remove_groups(name: str) -> None:
+def remove_groups(name: str) -> None:
     """Remove the control groups that a daemon has left, cgroups(7); they are empty by now."""
     for top in (CGROUPS, *CGROUPS.iterdir()):
         for each in sorted((top / name).rglob("*"), reverse=True) if (top / name).is_dir() else ():

@@ -15,21 +15,31 @@ from pathlib import Path
 
 from harness import Session
 from hosts.cures import Taken
-from hosts.engines import BOUND, LIMITS, LINKS, PATIENCE, make_tree
+from hosts.engines import BOUND, LIMITS, LINKS, PATIENCE, make_tree, remove_groups
 
 USER = 1000
 AS_USER = f"as uid {USER}"  # an option of the lab, for what has none of its own
 
-# In namespaces of their own, with control groups that no other program on this machine uses, and
-# ids that an ordinary user may hand out, subuid(5).
+# In namespaces of their own, with ids that an ordinary user may hand out, subuid(5), and in a
+# control group of their own, which is all that they see of these: cgroup_namespaces(7).
 HOLDER = """
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
 umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir "/sys/fs/cgroup/$1" && echo $$ >"/sys/fs/cgroup/$1/cgroup.procs"
+umount /sys/fs/cgroup
 for file in /etc/subuid /etc/subgid; do mount --bind "$0/ids" "$file"; done
 ip link set lo up
+exec unshare --cgroup sh -ec '
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
 echo ready
-exec sleep infinity
+exec sleep infinity'
+"""
+ENTER = 'echo $$ >/sys/fs/cgroup/cgroup.procs && exec "$@"'
+# For what looks up its own group from the topmost one.
+ENTER_FROM_TOP = """
+umount /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
+echo $$ >"/sys/fs/cgroup/$0/cgroup.procs" && exec "$@"
 """
 
 WITH_CAPABILITY = r"start it with CAP_(\w+(?:, CAP_\w+)*) \(for"
@@ -82,13 +92,15 @@ class Sandboxes:
             directory.chmod(0o755)
             (directory / "ids").write_text(f"{USER}:100000:65536\n")
             make_tree(directory / "tree")
-            command = ["unshare", "--mount", "--net", "sh", "-ec", HOLDER, name]
+            command = ["unshare", "--mount", "--net", "sh", "-ec", HOLDER, name, directory.name]
             with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
                 try:
                     assert holder.stdout and holder.stdout.readline() == "ready\n"
                     yield cls(directory, holder.pid, [*BOUND, str(session.directory)])
                 finally:
                     holder.kill()
+                    holder.wait(PATIENCE)
+                    remove_groups(directory.name)
 
     def lines(self, engine: str, command: Sequence[str | Path], *options: str) -> list[str]:
         """Run a command by one of them, and return the lines of its output."""
@@ -101,6 +113,11 @@ class Sandboxes:
         words = [str(word) for word in command]
         whole = how[engine](words, options) if engine in how else self._oci(engine, words, options)
         inside = ["nsenter", "--target", str(self.pid), "--mount", "--net"]
+        if engine == "systemd-nspawn":
+            inside += ["unshare", "--mount", "sh", "-c", ENTER_FROM_TOP, self.directory.name]
+        else:
+            inside += ["--cgroup"] if engine != "LXC" else []  # which goes by process 1's group
+            inside += ["sh", "-c", ENTER, "sh"]
         done = subprocess.run([*inside, *whole], capture_output=True, text=True, timeout=PATIENCE)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout.splitlines()
