@@ -11,11 +11,12 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from harness import Session
+from harness import Session, until
 from hosts.cures import Taken
-from hosts.engines import BOUND, LIMITS, LINKS, PATIENCE, make_tree, remove_groups
+from hosts.engines import BOUND, CGROUPS, LIMITS, LINKS, PATIENCE, make_tree, remove_groups
 
 USER = 1000
 AS_USER = f"as uid {USER}"  # an option of the lab, for what has none of its own
@@ -100,6 +101,7 @@ class Sandboxes:
                 finally:
                     holder.kill()
                     holder.wait(PATIENCE)
+                    _end_all(directory.name)
                     remove_groups(directory.name)
 
     def lines(self, engine: str, command: Sequence[str | Path], *options: str) -> list[str]:
@@ -185,6 +187,18 @@ class Sandboxes:
         how = ["--root", f"{self.directory}/state"]
         how += ["--cgroup-manager=disabled"] if engine == "crun" else []
         return [engine, *how, "run", "--bundle", str(bundle), bundle.name]
+
+
+def _end_all(name: str) -> None:
+    """End what has been left in the control group, such as podman's process that holds its ids."""
+    for group in (CGROUPS / name, CGROUPS / "unified" / name):
+        if group.exists():
+            (group / "cgroup.kill").write_text("1")
+            until(partial(_is_empty, group), f"{group} is not empty")
+
+
+def _is_empty(group: Path) -> bool:
+    return "populated 0" in (group / "cgroup.events").read_text()
 
 
 def as_user() -> list[str]:
