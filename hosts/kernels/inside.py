@@ -122,20 +122,6 @@ SCENARIOS = [
 ]
 
 
-PROFILE = "unprivileged_userns"
-FREE = f"echo 'profile {PROFILE} flags=(unconfined) {{ userns, }}' | apparmor_parser -r"
-if os.path.exists(f"/etc/apparmor.d/{PROFILE}"):
-    SCENARIOS.append(
-        Scenario(
-            f"AppArmor's profile {PROFILE}",
-            ("user,net", "user,mount", "sockets=unix"),
-            f"apparmor_parser -r /etc/apparmor.d/{PROFILE}",
-            within=f'exec aa-exec -p {PROFILE} -- "$@"',
-            taken=((r"a rule in that profile", (FREE,)),),
-        )
-    )
-
-
 def start(scenario: Scenario, unshare: str) -> dict[str, object]:
     """Start a list, and return what came of it."""
     command = [*(() if scenario.root else AS_USER), "/usr/bin/python3", "-c", CODE]
