@@ -12,7 +12,7 @@ from proof.conftest import Tally
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start.name)
 def test_every_call(trial: Trial, full: bool, tally: Tally) -> None:
     """User code runs with all of the list in force, or it does not run."""
-    for what, outcome in tried(trial, full, thin=1 if full else 3):
+    for what, outcome in tried(trial, full, thin=1 if full else 4):
         tally.case(started_unisolated="WRONG" in outcome, what=f"{what}: {outcome}")
     tally.left += [str(path) for path in (trial.setting.workdir / "tmp").iterdir()]
 

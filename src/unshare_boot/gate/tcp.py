@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MOST_TRYING = 8192  # connections that are being made
 MOST_READY = 4096  # that are made outside, and not yet taken
-PATIENCE = 20.0  # seconds until such a one is given up: the program has, if it takes as long
+PATIENCE = 5.0  # seconds until such a one is given up: the program has, if it takes as long
 TOO_MANY = (EMFILE, ENFILE)
 
 
