@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -38,6 +39,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="test every interpreter that is found, with both wheels where both work, and every "
         "case of each test; without it the one that runs the suite, with the wheel that pip "
         "installs, and of tests marked `sampled(N)` one case in N",
+    )
+    parser.addoption(
+        "--sampled",
+        action="store_true",
+        help="with --all-pythons: nevertheless one case in N of what is marked so, and every other "
+        "one with the interpreters between the oldest and the newest",
     )
 
 
@@ -124,17 +131,24 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what is the same test once more, and by default what is not sampled."""
-    alone = len(config.stash[SESSION].found) == 1  # the oldest interpreter and the newest one
-    every = config.getoption("--all-pythons")
-    cases: Counter[str] = Counter()
+    sampled = config.getoption("--sampled") or not config.getoption("--all-pythons")
+    found = config.stash[SESSION].found
+    ends = {each.version for each in (found[:1] + found[-1:])}
+    alone = len(found) == 1  # the oldest interpreter and the newest one
+    cases: Counter[tuple[str, bool]] = Counter()
     left_out = []
     for item in items:
-        if alone and "oldest" in getattr(item, "callspec", NO_CASE).params.values():
+        given = getattr(item, "callspec", NO_CASE).params
+        if alone and "oldest" in given.values():
             left_out.append(item)
             continue
         mark = item.get_closest_marker("sampled")
-        test = item.nodeid.partition("[")[0]
-        if mark and not every and cases[test] % mark.args[0]:
+        step = mark.args[0] if mark else 1
+        variant = given.get("python")
+        middle = isinstance(variant, Variant) and variant.interpreter.version not in ends
+        test = item.nodeid.partition("[")[0], middle
+        number = cases[test] + (crc32(test[0].encode()) if middle else 0)  # each with some of them
+        if sampled and number % (max(2, step) if middle else step):
             left_out.append(item)
         cases[test] += 1
     items[:] = [item for item in items if item not in {*left_out}]
