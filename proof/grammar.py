@@ -37,6 +37,7 @@ PREFIX = r"(?:/[0-9]{1,10})?"
 DOMAIN = r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?"
 HOST = rf"(?:\[[0-9A-Fa-f:.]+\]{PREFIX}|[0-9.]+{PREFIX}|{DOMAIN})"
 MAX_PORTS = 1024
+HERE = [ipaddress.ip_network(each) for each in ("127.0.0.0/8", "0.0.0.0/8", "::/127")]
 
 # What each item's value looks like; None stands for an item without one. What a regular expression
 # cannot tell, such as whether a number is too large, is in `_meaning`.
@@ -127,7 +128,7 @@ def comparable(plan: Plan) -> Meaning:
     if "addr" in found:
         found["addr"] = tuple(map(_interface, plan.addr))
     if "allow" in found:
-        found["allow"] = tuple((_host(host), *rest) for host, *rest in plan.allow)
+        found["allow"] = tuple((host_of(host), *rest) for host, *rest in plan.allow)
     if "publish" in found:
         found["publish"] = tuple((_address(a), *rest) for a, *rest in plan.publish)
     return found
@@ -204,7 +205,7 @@ def _allow(meaning: Meaning, value: str) -> None:
     try:
         if not 1 <= first <= last <= 65535:
             raise ValueError
-        rule = (_host(match[1].replace("[", "").replace("]", "")), first, last, match[4] or "tcp")
+        rule = (host_of(match[1].replace("[", "").replace("]", "")), first, last, match[4] or "tcp")
     except ValueError:
         raise Wrong("allow") from None
     _more(meaning, "allow", rule, key=rule)
@@ -212,18 +213,27 @@ def _allow(meaning: Meaning, value: str) -> None:
         raise Wrong("allow")
 
 
-def _host(text: str) -> Any:
+def host_of(text: str) -> Any:
     """An address or a network as such, whose spelling is one of many; else a name."""
     if not re.fullmatch(r"[0-9.]+(?:/.*)?|.*:.*", text):
         name = text.lower().removesuffix(".")
         if len(name) > 253 or any(len(label) > 63 for label in name.split(".")):
             raise ValueError
+        if name.endswith(".localhost"):
+            raise ValueError
         return name
-    if "/" in text:
-        address, prefix = text.split("/")
-        kind = ipaddress.IPv6Network if ":" in address else ipaddress.IPv4Network
-        return kind((int(ipaddress.ip_address(address)), int(prefix)), strict=False)
-    return ipaddress.ip_address(text)
+    address, slash, prefix = text.partition("/")
+    known = ipaddress.ip_address(address)
+    bits = int(prefix) if slash else known.max_prefixlen
+    kind = ipaddress.IPv6Network if known.version == 6 else ipaddress.IPv4Network
+    network: Any = kind((int(known), bits), strict=False)
+    if known.version == 6 and known.ipv4_mapped and bits >= 96:
+        network = ipaddress.IPv4Network((int(known.ipv4_mapped), bits - 96), strict=False)
+    single = network.num_addresses == 1
+    here = any(network.version == each.version and network.subnet_of(each) for each in HERE)
+    if here and not (single and str(network[0]) in ("127.0.0.1", "::1")):
+        raise ValueError
+    return network[0] if single else network
 
 
 def _publish(meaning: Meaning, value: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from proof.grammar import FORMS, MAX_ID, MAX_SECONDS, OPERATIONS, REPEATED, UNITS
+from proof.grammar import FORMS, MAX_ID, MAX_SECONDS, OPERATIONS, REPEATED, UNITS, host_of
 
 Text = st.SearchStrategy[str]
 
@@ -89,6 +89,17 @@ _addr = st.one_of(
     st.builds("{}/{}".format, own6, st.integers(0, 128)),
     st.builds("{0.exploded}/{1}".format, own6, st.integers(0, 128)).map(str.upper),
 )
+
+
+def can_be_allowed(host: object) -> bool:
+    """Whether it is none of those on the loopback that nothing leads to."""
+    try:
+        host_of(re.sub(r"[][]", "", str(host)))
+    except ValueError:
+        return False
+    return True
+
+
 _label = r"[a-zA-Z_-][a-z0-9_-]{0,20}"
 _domain = st.from_regex(rf"(\*\.)?({_label}\.){{0,3}}{_label}\.?", fullmatch=True)
 _allow = st.builds(
@@ -99,7 +110,7 @@ _allow = st.builds(
         v6.map("[{}]".format),
         st.builds("{}/{}".format, v4, st.integers(0, 32)),
         st.builds("[{}]/{}".format, v6, st.integers(0, 128)),
-    ),
+    ).filter(can_be_allowed),
     st.one_of(ports, ports.map(lambda port: f"{port}-{min(int(port) + 99, 65535)}")),
     st.sampled_from(["", "/tcp", "/udp"]),
 )

@@ -12,6 +12,7 @@ from ..errors import UnshareError
 from ..namespaces import MS_BIND, MS_PRIVATE, MS_REC, mount
 from .trees import attach, copy_tree, unavailable
 
+ST_RDONLY = 1  # statvfs(3); PyPy has no name for it
 PLACE = "/dev"  # nothing is moved in or out there
 
 
@@ -62,7 +63,7 @@ def _above(targets: "list[str]") -> "list[str]":
 
 
 def _may_change(directory: str) -> bool:
-    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+    if os.statvfs(directory).f_flag & ST_RDONLY:
         return False
     effective = os.access in os.supports_effective_ids
     if os.access(directory, os.W_OK, effective_ids=effective):
