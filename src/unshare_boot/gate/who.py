@@ -20,7 +20,7 @@ MOST_PARENTS = 32
 MOST_KNOWN = 64  # sockets, such as one that asks for both kinds of addresses
 KERNEL = 0  # as the sender of a message, netlink(7)
 MSG_DONTWAIT = 0x40  # include/linux/socket.h
-MOST_SEEN = 16384  # links, of a process with that many connections at once
+MOST_SEEN = 2048  # links that are remembered from one search to the next
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
 
@@ -173,7 +173,8 @@ class Finder:
                 found = os.readlink(f"{directory}/{name}")
             except OSError:  # closed since
                 continue
-            self._seen[found] = pid, name
+            if found[:7] == "socket:":
+                self._seen[found] = pid, name
             if found == link:
                 return True
         return False
