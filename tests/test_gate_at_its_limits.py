@@ -141,6 +141,40 @@ def test_a_gate_that_was_killed_says_so(
     assert "the gate was killed" in text
 
 
+def test_a_gate_that_fails_says_so(one: Visitor, site: Site) -> None:
+    """And nothing is left of it that a connection would wait for."""
+    strace = require_tool("strace")
+    code = f"""
+print("ready", flush=True)
+sys.stdin.readline()
+while try_tcp({SERVER!r}, {ECHO_PORT}) != "ENETUNREACH": pass
+print("nothing", flush=True)
+"""
+    with one.popen(CODE + code, "user,net,record") as child:
+        said(child, "ready\n")
+        pids = sorted(pid for pid in site.others() if comm(pid) == "unshare-gate")
+        calls = "epoll_wait,epoll_pwait"
+        inject = [strace, "-p", str(pids[1]), "-e", f"inject={calls}:error=EBADF"]
+        with subprocess.Popen(inject, stderr=subprocess.PIPE, text=True) as tracer:
+            assert tracer.stderr and "attached" in tracer.stderr.readline()
+            assert child.stdin and child.stderr
+            child.stdin.write("\n")
+            child.stdin.flush()
+            said(child, "nothing\n")
+            assert "the gate has failed: nothing can be reached any more" in child.stderr.read()
+
+
+def test_more_ports_than_the_hard_limit(one: Visitor) -> None:
+    """And the cure, which takes root."""
+    require_tool("prlimit")
+    listing = "user,net,allow=localhost:1-1024"
+    done = one.run("", listing, prefix=["prlimit", "--nofile=1024:1024"])
+    assert done.status == 125
+    cure = "prlimit --pid $$ --nofile=4096 (by root, if the hard limit is as low)"
+    assert f"cure: {cure}\n" in done.stderr
+    one.run("", listing, prefix=["prlimit", "--nofile=4096"]).ok()
+
+
 def comm(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()

@@ -34,6 +34,8 @@ def place(workdir: Path, session: Session) -> Path:
 
 # Where it goes.
 
+ANOTHER = "name a file in a directory that this user may write, such as record=/tmp/attempts.jsonl"
+
 
 @pytest.mark.parametrize(
     ("file", "why", "cure"),
@@ -45,8 +47,9 @@ def place(workdir: Path, session: Session) -> Path:
             "name a file in it: record=directory/attempts.jsonl",
         ),
         ("no/record", "there is no directory {place}/no", "mkdir -p {place}/no"),
-        ("closed/record", "this user may not write {place}/closed", "name another file"),
-        ("mine", "this user may not write mine", "name another file"),
+        ("closed/record", "this user may not write {place}/closed", ANOTHER),
+        ("closed/no/record", "there is no directory {place}/closed/no", ANOTHER),
+        ("mine", "this user may not write mine", ANOTHER),
     ],
 )
 def test_a_file_that_cannot_be_written(
@@ -59,6 +62,19 @@ def test_a_file_that_cannot_be_written(
     assert f"cure: {cure.format(place=place)}" in done.stderr
     check = ["-m", "unshare_boot", "check", f"offline,record={file}"]
     assert why.format(place=place) in newest.run(check, cwd=place).stdout
+
+
+def test_the_cures(newest: Python, place: Path) -> None:
+    """Each applied as it is printed."""
+    for listing in ("record=directory/attempts.jsonl", "record=no/record"):
+        subprocess.run(["mkdir", "-p", place / "no"], check=True)
+        os.chown(place / "no", newest.user.uid, newest.user.gid)
+        assert newest.run("print(1)", unshare=f"offline,{listing}", cwd=place).ok() == "1\n"
+        assert (place / listing.partition("=")[2]).exists()
+    with subprocess.Popen(["cat", place / "fifo"], stdout=subprocess.PIPE, text=True) as reader:
+        code = f"{CODE}\ntry_tcp('192.0.2.1', {PORT})"
+        newest.run(code, unshare="offline,record=fifo", cwd=place).ok()
+        assert reader.stdout and f'"port": {PORT}' in reader.stdout.read()
 
 
 def test_only_a_start_makes_the_file(newest: Python, place: Path) -> None:

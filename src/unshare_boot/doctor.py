@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from .errors import REFUSED, UnshareError
 from .inside import active, original_gid, original_uid
 from .items.id_ranges import FIRST_SUBORDINATE
+from .items.kept import BELOW, UPPER
 from .language import ITEMS, alternatives, parse
 from .language.readers import escaped
 from .namespaces import OFF, OUTBOUND
@@ -92,8 +93,9 @@ def _nothing_new(text: str) -> Iterator[None]:
     for each in new:
         with suppress(OSError):
             if each.is_dir():
-                for directory, *_ in os.walk(each):
-                    os.chmod(directory, 0o700)  # overlayfs makes one that nobody may read
+                # Which fails if there is anything in one: somebody else's, who came at that moment.
+                for upper in (each / UPPER, *each.glob(f"{BELOW}/*/{UPPER}")):
+                    upper.rmdir()
                 shutil.rmtree(each)
             elif not each.stat().st_size:
                 each.unlink()

@@ -2,8 +2,6 @@
 
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 
-FEW = 256  # sockets, for which the usual limit is enough
-
 
 def raise_limit() -> "tuple[int, int]":
     """Have as many as the kernel gives; return what it was, for `restore_limit`."""

@@ -11,7 +11,7 @@ from ..child import end_with, fork, prctl, reap, tell
 from ..lifetime import enter_own_mounts, network_of
 from .descriptors import raise_limit
 from .network import PER_MESSAGE
-from .record import now
+from .record import Record
 from .served import Gate
 
 TYPE_CHECKING = False
@@ -51,8 +51,10 @@ def run(
         os.close(answer)
         os.close(control)
         os.close(program)
-        if reap(child):
-            tell_end(output, path, plan.record == "", "was killed")
+        status = reap(child)
+        if status:  # the namespace behind the gate is gone with it
+            was_killed = os.WIFSIGNALED(status)
+            tell_end(plan, output, path, "was killed" if was_killed else "has failed")
         return
     try:
         if check_whole:
@@ -76,31 +78,16 @@ def run(
     os.close(answer)
     try:
         gate.serve(program)
-    except BaseException as error:
-        tell_end(output, path, plan.record == "", f"has failed, {error!r}")
+    except BaseException:
+        os._exit(1)
 
 
-def tell_end(output: int, path: str, readable: bool, why: str) -> None:
-    """Say in the record that there is no gate any more, and that nothing can be reached.
-
-    Args:
-        output: a descriptor, -1 for none.
-        path: of the file, where there is no descriptor of it.
-        readable: it is for people.
-        why: what became of the gate.
-    """
+def tell_end(plan: "Plan", output: int, path: str, why: str) -> None:
+    """Say in the record what became of the gate, and that nothing can be reached any more."""
     if output < 0 and path:
         output = os.open(path, APPEND)
-    if output < 0:
-        return
-    if readable:
-        os.write(
-            output, f"unshare-boot: the gate {why}: nothing can be reached any more\n".encode()
-        )
-        return
-    from json import dumps
-
-    os.write(output, dumps({"time": now(), "ended": f"the gate {why}"}).encode() + b"\n")
+    if output >= 0:
+        Record(output, plan.record == "").ended(f"the gate {why}")
 
 
 def receive(control: int) -> "dict[str, socket]":

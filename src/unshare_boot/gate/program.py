@@ -8,7 +8,6 @@ from ..errors import UnshareError, named
 from ..lifetime import start_apart
 from ..namespaces import require_single_thread
 from ..rtnetlink import number
-from .descriptors import FEW, raise_limit, restore_limit
 from .network import GATEWAY4, PER_MESSAGE, Sockets, datagrams, make
 from .network import listen as listen_at
 from .rules import loopback_ports, ports
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from ..namespaces import Plan, Start
 
 SCM_RIGHTS = 1
+FEW = 256  # sockets, for which the usual limit of descriptors is enough
 
 
 class Helper:
@@ -117,6 +117,8 @@ def enter_net(start: "Start") -> None:
     loopback = loopback_ports(plan.allow)
     limit = None
     if len(tcp) + len(udp) + len(loopback) > FEW:
+        from .descriptors import raise_limit, restore_limit
+
         limit = raise_limit()
     try:
         make(tcp, udp, sockets, hold=plan.record is not None)

@@ -49,7 +49,7 @@ class Record:
             who: did it.
         """
         entry: Entry = {
-            "time": now(),
+            "time": _now(),
             "protocol": protocol,
             "name": name or None,
             "address": address,
@@ -70,7 +70,7 @@ class Record:
     def lost(self, count: int) -> None:
         """Say how many packets nobody could read in time."""
         if count:
-            entry: Entry = {"time": now(), "lost": count}
+            entry: Entry = {"time": _now(), "lost": count}
             self._keep(entry)
             if self._readable:
                 self._write(f"unshare-boot: {count} attempts were too many to be told\n".encode())
@@ -78,9 +78,14 @@ class Record:
                 self._write(_line(entry))
         self._tell_unwritten()
 
+    def ended(self, why: str) -> None:
+        """Say that there is no gate any more, and why."""
+        text = f"unshare-boot: {why}: nothing can be reached any more\n".encode()
+        self._write(text if self._readable else _line({"time": _now(), "ended": why}))
+
     def dump(self) -> bytes:
         """Return what is kept, as JSON Lines."""
-        lines = [_line({"time": now(), "lost": self._forgotten})] if self._forgotten else []
+        lines = [_line({"time": _now(), "lost": self._forgotten})] if self._forgotten else []
         return b"".join(lines + [_line(entry) for entry in self._entries])
 
     def _keep(self, entry: "Entry") -> None:
@@ -116,7 +121,7 @@ class Record:
         if not count:
             return True
         text = f"unshare-boot: {count} attempts could not be told\n".encode()
-        if not self._put(text if self._readable else _line({"time": now(), "lost": count})):
+        if not self._put(text if self._readable else _line({"time": _now(), "lost": count})):
             return False
         self._unwritten = 0
         return True
@@ -142,8 +147,7 @@ def _line(entry: "Entry") -> bytes:
     return dumps(entry).encode() + b"\n"
 
 
-def now() -> str:
-    """Return the time as the record has it: UTC, in microseconds."""
+def _now() -> str:
     from time import gmtime, strftime, time
 
     seconds = time()

@@ -100,7 +100,9 @@ class Flow:
         """Send what has waited, or let go of it."""
         from _socket import SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
 
-        waiting, self._waiting = self._waiting or [], None
+        if self._waiting is None:  # it was ended meanwhile
+            return
+        waiting, self._waiting = self._waiting, None
         for family, address in targets[:1]:
             try:
                 self._outer = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -138,7 +140,8 @@ class Flow:
             self._owner._refused(self._target, (packed(self._sender[0]), self._sender[1]))
 
     def end(self) -> None:
-        """Close what is outside."""
+        """Close what is outside, or have it never opened."""
+        self._waiting = None
         if self._outer:
             self._owner._loop.forget(self._outer.fileno())
             self._outer.close()

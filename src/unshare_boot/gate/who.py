@@ -20,6 +20,9 @@ MOST_PARENTS = 32
 MOST_KNOWN = 64  # sockets, such as one that asks for both kinds of addresses
 KERNEL = 0  # as the sender of a message, netlink(7)
 MSG_DONTWAIT = 0x40  # include/linux/socket.h
+# The kernel has answered as soon as it was asked. Root inside may send without end; as many as this
+# do not fit before that answer.
+MOST_MESSAGES = 1024
 MOST_SEEN = 2048  # links that are remembered from one search to the next
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
@@ -136,10 +139,12 @@ class Finder:
         header += number(NLM_F_REQUEST, 2) + own + bytes(4)
         try:
             self._diag.send(header + body)
-            while True:  # the kernel has answered by now; what root inside has sent is not it
+            for _ in range(MOST_MESSAGES):
                 answer, (sender, _) = self._diag.recvfrom(4096, MSG_DONTWAIT)
                 if sender == KERNEL and answer[8:12] == own:
                     break
+            else:
+                return 0
         except OSError:
             return 0
         if int.from_bytes(answer[4:6], sys.byteorder) == NLMSG_ERROR or len(answer) < INODE_AT + 4:

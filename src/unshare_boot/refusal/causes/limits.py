@@ -153,16 +153,16 @@ def processes_of_the_user(case: Case) -> "Finding":
     )
 
 
-USUAL = 1024  # open files
+USUAL, MANY = 1024, 4096  # open files
 
 
 def open_files(case: Case) -> "Finding":
     """RLIMIT_NOFILE, getrlimit(2)."""
     limit = case.machine.limit("Max open files")
-    wanted = USUAL
+    cure = f"ulimit -n {USUAL}"
     if limit.isdigit() and int(limit) >= USUAL:  # each port that is allowed takes a socket or two
-        wanted = 2 * int(limit)
-    return f"the process may have {limit} open files (RLIMIT_NOFILE)", f"ulimit -n {wanted}"
+        cure = f"prlimit --pid $$ --nofile={MANY} (by root, if the hard limit is as low)"
+    return f"the process may have {limit} open files (RLIMIT_NOFILE)", cure
 
 
 def memory(case: Case) -> "Finding":

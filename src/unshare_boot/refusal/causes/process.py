@@ -1,6 +1,7 @@
 """What it is about the process, or its clocks: unshare(2), proc(5), time_namespaces(7)."""
 
 import os
+import shlex
 from errno import EINVAL, EISDIR, ENOENT, ENXIO, EUSERS
 
 from ...language.readers import MAX_OFFSET
@@ -69,6 +70,9 @@ def not_dumpable(case: Case) -> "Finding":
     return f"{why}or a library made it so", "prctl(PR_SET_DUMPABLE, 1) before the hook runs"
 
 
+ANOTHER = "name a file in a directory that this user may write, such as record=/tmp/attempts.jsonl"
+
+
 def no_record(case: Case) -> "Finding":
     """The file of ``record`` cannot be opened: open(2), fifo(7)."""
     path = case.plan.record
@@ -80,12 +84,16 @@ def no_record(case: Case) -> "Finding":
     if case.errno == EISDIR:
         return f"{path} is a directory", f"name a file in it: record={path}/attempts.jsonl"
     if case.errno == ENOENT:
-        return f"there is no directory {directory}", f"mkdir -p {directory}"
+        above = directory
+        while not os.path.exists(above):
+            above = os.path.dirname(above)
+        can_make = os.access(above, os.W_OK | os.X_OK)
+        return (
+            f"there is no directory {directory}",
+            f"mkdir -p {shlex.quote(directory)}" if can_make else ANOTHER,
+        )
     here = path if os.path.exists(path) else directory
-    return (
-        f"this user may not write {here}",
-        "name another file: record=attempts.jsonl in a directory of this user's",
-    )
+    return f"this user may not write {here}", ANOTHER
 
 
 def clock_out_of_range(case: Case) -> "Finding":
