@@ -37,6 +37,7 @@ PREFIX = r"(?:/[0-9]{1,10})?"
 DOMAIN = r"(?:\*\.)?[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?"
 HOST = rf"(?:\[[0-9A-Fa-f:.]+\]{PREFIX}|[0-9.]+{PREFIX}|{DOMAIN})"
 MAX_PORTS = 1024
+OF_A_GATE = [ipaddress.ip_network(each) for each in ("198.18.0.0/15", "2001:2::/48")]
 HERE = [ipaddress.ip_network(each) for each in ("127.0.0.0/8", "0.0.0.0/8", "::/127")]
 
 # What each item's value looks like; None stands for an item without one. What a regular expression
@@ -282,6 +283,8 @@ def _together(meaning: Meaning) -> None:
         wrong.append("rw")
     if operations and "mount" in joined:
         wrong.append(operations[0][0])
+    gated = "allow" in meaning or "record" in meaning or meaning.get("net") == "gate"
+    wrong += _out_of_reach(meaning) if gated else []
     if wrong:
         raise Wrong(*wrong)
     if clocks:
@@ -293,6 +296,22 @@ def _together(meaning: Meaning) -> None:
         operations = meaning["operations"] = (("proc",), *operations)
     if operations:
         meaning.setdefault("mount", "slave")
+
+
+def _out_of_reach(meaning: Meaning) -> list[str]:
+    """The items of which `addr` gives the addresses to ``lo``, where nothing leaves."""
+    wrong = []
+    hosts = [host for host, *_ in meaning.get("allow", ()) if str(host) not in ("127.0.0.1", "::1")]
+    reached: list[Any] = [ipaddress.ip_network(host) for host in hosts if not isinstance(host, str)]
+    for address in meaning.get("addr", ()):
+        kept = ipaddress.ip_network(address, strict=False)
+        wrong += ["addr" for each in OF_A_GATE if _overlap(each, kept)]
+        wrong += ["allow" for each in reached if _overlap(each, kept) and each.subnet_of(kept)]
+    return wrong
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    return one.version == other.version and bool(one.overlaps(other))
 
 
 def _once(meaning: Meaning, field: str, value: object, also: str = "") -> None:

@@ -85,6 +85,10 @@ def _finish(draft: Draft) -> Plan:
     _check_needs(plan)
     if plan.allow or plan.record is not None:
         plan.net = "gate"
+    if plan.net == "gate" and plan.addr:
+        from .hosts import check_addresses
+
+        check_addresses(plan)
     if plan.monotonic is not None or plan.boottime is not None:
         plan.time = ""
     fresh_proc = plan.pid is not None and "mount" not in plan.joined() and not plan.keep_proc

@@ -1,12 +1,15 @@
 """The hosts of ``allow``: names, addresses and networks."""
 
 from ..errors import shown
+from ..namespaces import Plan
 from .readers import Draft, address, bad, not_a, number
 
 MAX_PORTS = 1024  # of all that is allowed in a list
 MAX_LABEL = 63  # characters between two dots of a name, RFC 1035, 2.3.4
 MAX_DOMAIN = 253
 MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
+OF_A_GATE = ("198.18.0.0/15", "2001:2::/48")  # gate.network and gate.names give addresses of these
+HERE = ("127.0.0.1", "::1")
 LOOPBACK = "of the host's loopback localhost, 127.0.0.1 and [::1] alone can be named"
 
 
@@ -79,9 +82,39 @@ def _network(name: str, value: "str | None", text: str, prefix: str, given: bool
         here = bits >= 8 and packed[0] in (0, 127)  # 0.0.0.0 leads to one's own loopback as well
     else:
         here = bits >= 127 and packed[:15] == bytes(15) and packed[15] < 2
-    if here and (bits < whole or found not in ("127.0.0.1", "::1")):
+    if here and (bits < whole or found not in HERE):
         raise bad(name, value, LOOPBACK)
     return found if bits == whole else f"{found}/{bits}"
+
+
+def check_addresses(plan: Plan) -> None:
+    """Refuse an address of ``lo`` that would keep connections from the gate."""
+    for mine in plan.addr:
+        for gates in OF_A_GATE:
+            if _leading(gates).startswith(_leading(mine)) or _leading(mine).startswith(
+                _leading(gates)
+            ):
+                raise bad("addr", mine, f"{gates} is what allow and record use themselves")
+        for host, *_ in plan.allow:
+            if host not in HERE and _leading(host).startswith(_leading(mine)):
+                reason = (
+                    f"no connection to {host} leaves: by addr={mine} it is one's own lo that has it"
+                )
+                raise bad("allow", None, f"{reason}; give addr a longer prefix, or leave one out")
+
+
+def _leading(network: str) -> str:
+    """Return 4 or 6 and then the bits that all addresses of a network share; of a name nothing."""
+    from _socket import AF_INET, AF_INET6, inet_pton
+
+    text, _, prefix = network.partition("/")
+    try:
+        packed = inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except OSError:
+        return ""
+    whole = 8 * len(packed)
+    bits = f"{int.from_bytes(packed, 'big'):0{whole}b}"
+    return ("6" if ":" in text else "4") + bits[: int(prefix or whole)]
 
 
 def domain(name: str, value: "str | None", text: str, expected: str) -> str:
