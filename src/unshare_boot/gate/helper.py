@@ -91,7 +91,7 @@ def tell_end(plan: "Plan", output: int, path: str, why: str) -> None:
 
 
 def receive(control: int) -> "dict[str, socket]":
-    """Return the sockets that the program sends, by what they are for; none if it sends none."""
+    """Return the sockets that the program sends, by what they are for; none if it sends not all."""
     from _socket import socket
     from marshal import loads
 
@@ -100,7 +100,7 @@ def receive(control: int) -> "dict[str, socket]":
     while True:
         message, ancillary, _, _ = channel.recvmsg(65536, 4 * PER_MESSAGE + 64)
         if not message:
-            break
+            return {}
         labels, last = loads(message)
         descriptors = [part for _, _, data in ancillary for part in _numbers(data)]
         for label, descriptor in zip(labels, descriptors):

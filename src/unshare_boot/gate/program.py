@@ -6,7 +6,7 @@ from errno import EACCES, ECHILD, ENOENT, ESRCH
 from ..child import listen, open_process, pipe, tell
 from ..errors import UnshareError, named
 from ..lifetime import start_apart
-from ..namespaces import require_single_thread
+from ..namespaces import refused, require_single_thread
 from ..rtnetlink import number
 from .network import GATEWAY4, PER_MESSAGE, Sockets, datagrams, make
 from .network import listen as listen_at
@@ -127,11 +127,15 @@ def enter_net(start: "Start") -> None:
                 sockets.add(f"loopback:{address}:{port}", listen_at(port, address=address))
             else:
                 sockets.add(f"loopback/udp:{address}:{port}", datagrams(port, address))
+        failure = None
         try:
             _send(helper.channel, sockets)
-        except (BrokenPipeError, ConnectionResetError):  # it has ended: its answer may say why
-            pass
+        except (BrokenPipeError, ConnectionResetError) as error:  # its answer may say why
+            failure = error
+            helper.channel.close()  # or one that has not ended would wait for the rest
         if not listen(helper.answers):
+            if failure:
+                raise refused(failure, "sendmsg", "gate")
             reason = "the process that it is held by was killed"
             raise UnshareError(ECHILD, reason, named("net", "gate"))
     finally:
