@@ -299,15 +299,20 @@ def _together(meaning: Meaning) -> None:
 
 
 def _out_of_reach(meaning: Meaning) -> list[str]:
-    """The items of which `addr` gives the addresses to ``lo``, where nothing leaves."""
+    """The items whose addresses a gate uses itself, or `addr` gives to ``lo``."""
     wrong = []
     hosts = [host for host, *_ in meaning.get("allow", ()) if str(host) not in ("127.0.0.1", "::1")]
     reached: list[Any] = [ipaddress.ip_network(host) for host in hosts if not isinstance(host, str)]
+    wrong += ["allow" for each in reached for own in OF_A_GATE if _within(each, own)]
     for address in meaning.get("addr", ()):
         kept = ipaddress.ip_network(address, strict=False)
         wrong += ["addr" for each in OF_A_GATE if _overlap(each, kept)]
-        wrong += ["allow" for each in reached if _overlap(each, kept) and each.subnet_of(kept)]
+        wrong += ["allow" for each in reached if _within(each, kept)]
     return wrong
+
+
+def _within(one: Any, other: Any) -> bool:
+    return one.version == other.version and bool(one.subnet_of(other))
 
 
 def _overlap(one: Any, other: Any) -> bool:

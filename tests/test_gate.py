@@ -14,7 +14,7 @@ import pytest
 
 from harness import Finished, Python, Session, require_tool
 from harness.gate import CODE, run
-from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, Site
+from harness.internet import ECHO_PORT, NAME, SERVER, SERVER6, SITE, Site
 from harness.visitor import Visitor, said
 
 OTHER = 7099  # a port that nobody listens at
@@ -24,6 +24,7 @@ HOSTS = f"""127.0.0.1 localhost
 169.254.169.254 meta.example.test
 198.51.100.77 gone.example.test
 {SERVER6} six.example.test
+{SITE} dns.example.test
 """
 
 
@@ -105,6 +106,30 @@ for host in ({NAME!r}, {SERVER6!r}, "other.example.test"):
 """
     wanted = "True ECONNREFUSED\nTrue ECONNREFUSED\nFalse ECONNREFUSED\n"
     assert run(visitor, code, unshare) == wanted
+
+
+@pytest.mark.parametrize("host", [SITE, "dns.example.test"])
+def test_a_resolver_that_is_allowed(one: Visitor, site: Site, host: str) -> None:
+    """It is reached itself, but for the addresses of names that the list has."""
+    code = f"""
+print(try_tcp({host!r}, 53), try_udp({host!r}, 53))
+print([each for each in told("protocol", "port", "verdict") if each[0] != "dns"])
+"""
+    unshare = f"offline,allow={host}:53,allow={host}:53/udp"
+    with site.listen(f"tcp:{SITE}:53", f"udp:{SITE}:53"):
+        told = "[('tcp', 53, 'passed'), ('udp', 53, 'passed')]\n"
+        assert run(one, code, unshare) == f"b'hello' b'hello'\n{told}"
+    nobody = f"print(try_tcp({host!r}, 53), told('verdict')[-1:])"
+    assert run(one, nobody, unshare) == "ECONNRESET [('refused',)]\n"
+
+
+def test_names_of_a_resolver_that_is_allowed(one: Visitor) -> None:
+    """The one of resolv.conf(5)."""
+    code = f"print(socket.gethostbyname({NAME!r}), try_tcp({NAME!r}, {ECHO_PORT}))"
+    resolver = f"allow={SERVER}:53/udp"
+    assert run(one, code, f"offline,{resolver}") == f"{SERVER} ECONNREFUSED\n"
+    both = f"offline,{resolver},allow={NAME}:{ECHO_PORT}"
+    assert run(one, code, both) == "198.18.1.0 b'hello'\n"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,8 @@
-"""The answerer: port 53 of every address, UDP and TCP, and the record's port."""
+"""The answerer: port 53 of every address, UDP and TCP, and the record's port.
+
+Where the list allows a resolver, what comes to that goes on to it, but for the addresses of names
+that the list has: these are the gate's to give.
+"""
 
 from select import EPOLLIN, EPOLLOUT
 
@@ -9,14 +13,17 @@ from .udp import answer_from, sent_to
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
-    from typing import Callable
+    from typing import Any, Callable
 
     from .loop import Loop
     from .names import Names, Question
     from .search import Search
+    from .tcp import Address
 
-    Ends = tuple[tuple[bytes, int], tuple[bytes, int]]  # who asked, and who was asked
+    Own = Callable[[], None]
+    Ends = tuple[Address, Address]  # who asked, and who was asked
     Asked = Callable[[Question, Ends, str], None]
+    Message = tuple[bytes, list[Any], tuple[Any, ...]]  # data, ancillary data, sender: recvmsg(2)
 
 PORT = 53
 LARGEST = 4096  # bytes of a question
@@ -44,31 +51,70 @@ class Answerer:
         self._asked = asked
         self._open: list[Talk] = []
 
-    def serve_datagrams(self, handle: "socket") -> None:
-        """Answer what comes to a UDP socket."""
+    def serve_datagrams(
+        self, handle: "socket", past: "Callable[[Message, Own], None] | None" = None
+    ) -> None:
+        """Answer what comes to a UDP socket.
+
+        Args:
+            handle: it.
+            past: gets what the gate need not answer itself, and what does so all the same.
+        """
 
         def ready(_: int) -> None:
             try:
                 message, ancillary, _, sender = handle.recvmsg(LARGEST, 256)
+            except OSError:  # the one who was answered is gone
+                return
+
+            def own() -> None:
                 ends = (packed(sender[0]), sender[1]), (sent_to(ancillary), PORT)
                 answer = self.answer(message, ends, "udp")
                 if answer:
-                    handle.sendmsg([answer], answer_from(ancillary), 0, sender)
-            except OSError:  # the one who asked is gone
-                return
+                    try:
+                        handle.sendmsg([answer], answer_from(ancillary), 0, sender)
+                    except OSError:  # the one who asked is gone
+                        pass
+
+            if past and not self._is_own(message):
+                past((message, ancillary, sender), own)
+            else:
+                own()
 
         self._loop.watch(handle.fileno(), EPOLLIN, ready)
 
-    def serve_connections(self, listener: "socket") -> None:
-        """Answer what comes over TCP, each message behind its length: RFC 1035, 4.2.2."""
+    def serve_connections(
+        self, listener: "socket", past: "Callable[[socket, Address, Own], None] | None" = None
+    ) -> None:
+        """Answer what comes over TCP, each message behind its length: RFC 1035, 4.2.2.
+
+        Args:
+            listener: where it comes.
+            past: gets each connection, who made it, and what answers it after all.
+        """
 
         def ready(_: int) -> None:
             taken = accepted(listener)
-            if taken:
+            if taken is None:
+                return
+            inner, sender = taken
+
+            def own() -> None:
                 make_room(self._open, MOST)
-                self._open.append(Talk(self._loop, taken[0], self._answer_stream))
+                self._open.append(Talk(self._loop, inner, self._answer_stream))
+
+            if past:
+                past(inner, sender, own)
+            else:
+                own()
 
         self._loop.watch(listener.fileno(), EPOLLIN, ready)
+
+    def _is_own(self, message: bytes) -> bool:
+        """Tell whether it asks for what the gate alone has: an address that leads through it."""
+        question = names.read(message)
+        kinds = (names.A, names.AAAA, names.ANY)
+        return bool(question and question.kind in kinds and self._search.is_of_list(question.name))
 
     def answer(self, message: bytes, ends: "Ends", protocol: str) -> bytes:
         """Return the answer to a message, empty for what is no question."""

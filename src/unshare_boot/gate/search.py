@@ -31,6 +31,11 @@ class Search:
         self._is_allowed = is_allowed
         self._meant: dict[str, None] = {}  # found out by what was made of them
 
+    def is_of_list(self, name: str) -> bool:
+        """Tell whether it is a name of the list, or made of one."""
+        made = [name[: -len(each)] for each in self._endings if name.endswith(each)]
+        return any(map(self._is_allowed, [name, *made]))
+
     def is_none(self, name: str) -> bool:
         """Tell whether to say that there is no such name.
 

@@ -15,12 +15,12 @@ from .answerer import Answerer, Talk, make_room
 from .decisions import Decisions, target_of, text_of
 from .filters import KEPT
 from .loop import Loop
-from .network import GATEWAY4, GATEWAY6, OUTER, RECORD_PORT
+from .network import DNS_PORT, GATEWAY4, GATEWAY6, OUTER, RECORD_PORT
 from .pair import abort
 from .record import Record
 from .search import Search
-from .tcp import Connections, accepted, dial, packed, reason_of
-from .udp import Datagrams
+from .tcp import Connections, accepted, dial, end_of, packed, reason_of
+from .udp import Datagrams, sent_to
 from .who import Finder
 
 TYPE_CHECKING = False
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Callable
 
     from ..namespaces import Plan
-    from .answerer import Ends
+    from .answerer import Ends, Message, Own
     from .packets import Packet
-    from .tcp import Target
+    from .tcp import Address, Target
     from .who import Who
 
 MOST_READERS = 8  # of the record at a time
@@ -52,6 +52,7 @@ class Gate:
         self._loop = Loop()
         self._sockets = sockets
         self._network = network
+        self._allow = plan.allow
         self._rules = rules.Rules(plan.allow)
         self._names = names.Names()
         self._decisions = Decisions(self._loop, self._names, self._rules)
@@ -93,15 +94,17 @@ class Gate:
             if kind == "packets":
                 self._loop.watch(handle.fileno(), EPOLLIN, self._packets_ready)
             elif kind == "dns":
-                answerer.serve_connections(handle)
+                answerer.serve_connections(handle, self._past_tcp if self._leads("tcp") else None)
             elif kind == "dns/udp":
-                answerer.serve_datagrams(handle)
+                answerer.serve_datagrams(
+                    handle, self._past_udp(handle) if self._leads("udp") else None
+                )
             elif kind == "record":
                 self._loop.watch(handle.fileno(), EPOLLIN, self._tell_record)
             elif kind == "tcp":
                 self._watch_listener(handle)
             elif kind == "udp":
-                self._serve_port(handle, int(rest))
+                self._datagrams(handle, int(rest)).serve()
             elif kind == "loopback":
                 self._serve_loopback(handle, *_apart(rest))
             elif kind == "loopback/udp":
@@ -160,7 +163,7 @@ class Gate:
             who()  # while the resolver or the far side is waited for
 
     def _datagram_tried(self, packet: "Packet") -> None:
-        """Note it, and refuse it unless its port is served: then `_serve_port` does."""
+        """Note it, and refuse it unless its port is served: then `_datagrams` does."""
         key = packet.key()
         if f"udp:{packet.port}" in self._sockets:
             self._latest.pop(key, None)
@@ -215,7 +218,7 @@ class Gate:
     def _watch_listener(self, handle: "socket") -> None:
         self._loop.watch(handle.fileno(), EPOLLIN, lambda _: self._connections.accept(handle))
 
-    def _serve_port(self, handle: "socket", port: int) -> None:
+    def _datagrams(self, handle: "socket", port: int) -> Datagrams:
         def decide(
             target: bytes, sender: "tuple[bytes, int]", then: "Callable[[list[Target]], None]"
         ) -> None:
@@ -235,32 +238,83 @@ class Gate:
             if packet:
                 self._send(OUTER, packets.unreachable(packet, "port", GATEWAYS))
 
-        Datagrams(self._loop, handle, decide, refused)
+        return Datagrams(self._loop, handle, decide, refused)
+
+    def _leads(self, protocol: str) -> bool:
+        """Tell whether the list allows a resolver."""
+        return DNS_PORT in rules.ports(self._allow, protocol)
+
+    def _past_udp(self, handle: "socket") -> "Callable[[Message, Own], None]":
+        """Return what passes on the questions to a resolver that the list allows."""
+        datagrams = self._datagrams(handle, DNS_PORT)
+
+        def past(message: "Message", own: "Own") -> None:
+            def decided(_: "list[Target]", reason: str) -> None:
+                if reason == rules.NOT_ALLOWED:
+                    own()
+                else:
+                    datagrams.take(*message)
+
+            self._decisions.decide(sent_to(message[1]), DNS_PORT, "udp", decided)
+
+        return past
+
+    def _past_tcp(self, inner: "socket", source: "Address", own: "Own") -> None:
+        """Lead a connection to a resolver that the list allows."""
+        target = end_of(inner)[0]
+
+        def decided(targets: "list[Target]", reason: str) -> None:
+            if reason == rules.NOT_ALLOWED:
+                own()
+            else:
+                self._lead(inner, source, (target, DNS_PORT), targets, reason)
+
+        self._decisions.decide(target, DNS_PORT, "tcp", decided)
+
+    def _lead(
+        self,
+        inner: "socket",
+        source: "Address",
+        target: "Address",
+        targets: "list[Target]",
+        reason: str = "",
+    ) -> None:
+        """Connect outside, for a connection that the kernel has made already.
+
+        Both ends of it are the program's by then: where nobody listens outside, it is reset.
+
+        Args:
+            inner: the connection.
+            source: who made it.
+            target: where to.
+            targets: where that is outside; there are none if there is a reason.
+            reason: why it is refused.
+        """
+        who = self._finder.find(packets.TCP, source, target)
+        name, address = self._names.name(target[0]), text_of(target[0])
+
+        def connected(outer: "socket") -> None:
+            self._record.add("tcp", name, address, target[1], "", who)
+            self._connections.copy(inner, outer)
+
+        def refused(reason: str) -> None:
+            self._record.add("tcp", name, address, target[1], reason, who)
+            abort(inner)
+
+        if reason:
+            refused(reason)
+        else:
+            dial(self._loop, targets, connected, lambda error: refused(reason_of(error)))
 
     def _serve_loopback(self, listener: "socket", address: str, port: int) -> None:
-        """Lead a port of the program's loopback to the same one of the host's.
-
-        The kernel has made the connection by the time that this is asked, since both ends are the
-        program's: where nobody listens outside, it is reset.
-        """
+        """Lead a port of the program's loopback to the same one of the host's."""
 
         def ready(_: int) -> None:
             taken = accepted(listener)
-            if taken is None:
-                return
-            inner, source = taken
-            who = self._finder.find(packets.TCP, source, (packed(address), port))
-
-            def connected(outer: "socket") -> None:
-                self._record.add("tcp", "", address, port, "", who)
-                self._connections.copy(inner, outer)
-
-            def failed(error: int) -> None:
-                self._record.add("tcp", "", address, port, reason_of(error), who)
-                abort(inner)
-
-            leads = self._rules.loopback_targets(address, port, "tcp")
-            dial(self._loop, [target_of(packed(each), port) for each in leads], connected, failed)
+            if taken:
+                leads = self._rules.loopback_targets(address, port, "tcp")
+                targets = [target_of(packed(each), port) for each in leads]
+                self._lead(*taken, (packed(address), port), targets)
 
         self._loop.watch(listener.fileno(), EPOLLIN, ready)
 
@@ -272,7 +326,7 @@ class Gate:
             self._record.add("udp", "", address, port, "", who)
             then([target_of(packed(address), port)])
 
-        Datagrams(self._loop, handle, decide, lambda *_: None)
+        Datagrams(self._loop, handle, decide, lambda *_: None).serve()
 
     def _send(self, interface: str, frame: bytes) -> None:
         try:

@@ -120,7 +120,7 @@ class Connections:
         if taken is None:
             return
         inner, sender = taken
-        outer, _ = self._ready.pop((*sender, *_target_of(inner)), (None, None))
+        outer, _ = self._ready.pop((*sender, *end_of(inner)), (None, None))
         if outer is None:
             abort(inner)
             return
@@ -221,7 +221,8 @@ def packed(text: str) -> bytes:
     return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
 
 
-def _target_of(inner: "socket") -> "Address":
+def end_of(inner: "socket") -> "Address":
+    """Return the address and port that a connection was made to."""
     try:
         target, port = inner.getsockname()[:2]
     except OSError:  # it has gone away

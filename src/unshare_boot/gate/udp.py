@@ -48,13 +48,20 @@ class Datagrams:
         self._decide = decide
         self._refused = refused
         self._flows: dict[object, Flow] = {}
-        loop.watch(inner.fileno(), EPOLLIN, self._from_inside)
+
+    def serve(self) -> None:
+        """Take all that comes to the socket."""
+        self._loop.watch(self._inner.fileno(), EPOLLIN, self._from_inside)
 
     def _from_inside(self, _: int) -> None:
         try:
             data, ancillary, _, sender = self._inner.recvmsg(LARGEST, 256)
         except OSError:  # the answer to one of ours was refused
             return
+        self.take(data, ancillary, sender)
+
+    def take(self, data: bytes, ancillary: "list[Any]", sender: "tuple[Any, ...]") -> None:
+        """Take a datagram, as recvmsg(2) has it."""
         target = sent_to(ancillary)
         key = sender, target
         flow = self._flows.pop(key, None)

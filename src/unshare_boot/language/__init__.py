@@ -85,7 +85,7 @@ def _finish(draft: Draft) -> Plan:
     _check_needs(plan)
     if plan.allow or plan.record is not None:
         plan.net = "gate"
-    if plan.net == "gate" and plan.addr:
+    if plan.net == "gate" and (plan.addr or plan.allow):
         from .hosts import check_addresses
 
         check_addresses(plan)

@@ -88,19 +88,23 @@ def _network(name: str, value: "str | None", text: str, prefix: str, given: bool
 
 
 def check_addresses(plan: Plan) -> None:
-    """Refuse an address of ``lo`` that would keep connections from the gate."""
+    """Refuse addresses of ``lo`` and in ``allow`` that keep connections from the gate."""
+    for item, networks in (("addr", plan.addr), ("allow", [rule[0] for rule in plan.allow])):
+        for each in networks:
+            for gates in OF_A_GATE:
+                # An allowed network may be wider: it has other hosts as well.
+                if _is_within(each, gates) or (item == "addr" and _is_within(gates, each)):
+                    raise bad(item, None, f"{each}: {gates} is what a gate itself gives to names")
     for mine in plan.addr:
-        for gates in OF_A_GATE:
-            if _leading(gates).startswith(_leading(mine)) or _leading(mine).startswith(
-                _leading(gates)
-            ):
-                raise bad("addr", mine, f"{gates} is what allow and record use themselves")
         for host, *_ in plan.allow:
-            if host not in HERE and _leading(host).startswith(_leading(mine)):
-                reason = (
-                    f"no connection to {host} leaves: by addr={mine} it is one's own lo that has it"
-                )
-                raise bad("allow", None, f"{reason}; give addr a longer prefix, or leave one out")
+            if host not in HERE and _is_within(host, mine):
+                reason = f"no connection to {host} leaves: by addr={mine} it is lo that has it"
+                cure = "give addr a longer prefix, or leave one out"
+                raise bad("allow", None, f"{reason}; {cure}")
+
+
+def _is_within(network: str, other: str) -> bool:
+    return _leading(network).startswith(_leading(other) or "a name")
 
 
 def _leading(network: str) -> str:
