@@ -123,6 +123,18 @@ print([each for each in told("protocol", "port", "verdict") if each[0] != "dns"]
     assert run(one, nobody, unshare) == "ECONNRESET [('refused',)]\n"
 
 
+def test_the_ports_that_a_gate_has(one: Visitor, site: Site) -> None:
+    """Where it answers for names, and tells the record, is no less to be allowed."""
+    code = f"""
+print(try_tcp({SITE!r}, 1), try_tcp({SITE!r}, 2), try_tcp({SERVER!r}, 1))
+print(told("address", "port", "verdict"))
+"""
+    told = [(SITE, 1, "passed"), (SITE, 2, "refused"), (SERVER, 1, "refused")]
+    with site.listen(f"tcp:{SITE}:1"):
+        said = run(one, code, f"offline,allow={SITE}:1-2")
+    assert said == f"b'hello' ECONNREFUSED ECONNREFUSED\n{told}\n"
+
+
 def test_names_of_a_resolver_that_is_allowed(one: Visitor) -> None:
     """The one of resolv.conf(5)."""
     code = f"print(socket.gethostbyname({NAME!r}), try_tcp({NAME!r}, {ECHO_PORT}))"

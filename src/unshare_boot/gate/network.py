@@ -148,13 +148,15 @@ def _set_up_a(sockets: Sockets) -> None:
 
 
 def _open_b(tcp_ports: "list[int]", udp_ports: "list[int]", sockets: Sockets) -> None:
+    from _socket import inet_ntop
+
     index = _index(OUTER)
     sockets.add("packets", _packet_socket())
-    sockets.add("record", listen(RECORD_PORT))
+    sockets.add("record", listen(RECORD_PORT, address=inet_ntop(AF_INET, GATEWAY4)))
     sockets.add("dns", listen(DNS_PORT))
     sockets.add("dns/udp", datagrams(DNS_PORT))
     for port in tcp_ports:
-        if port not in (RECORD_PORT, DNS_PORT):
+        if port != DNS_PORT:
             handle = listen(port, first_syn_filter(index))
             sockets.add(f"tcp:{port}", handle)
     for port in udp_ports:
@@ -190,11 +192,13 @@ def listen(port: int, code: bytes = b"", address: str = "") -> "socket":
     Raises:
         UnshareError: the kernel refuses.
     """
-    from _socket import SO_REUSEADDR, SOCK_STREAM, SOL_SOCKET
+    from _socket import SO_REUSEADDR, SO_REUSEPORT, SOCK_STREAM, SOL_SOCKET
 
     handle = _socket(SOCK_STREAM, address)
     try:
-        handle.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+        # The record's port may be allowed as well: there are two listeners then.
+        option = SO_REUSEPORT if port == RECORD_PORT else SO_REUSEADDR
+        handle.setsockopt(SOL_SOCKET, option, 1)
         if code:
             attach(handle, code)
         handle.bind((address or ("::" if _is_6(handle) else "0.0.0.0"), port))
