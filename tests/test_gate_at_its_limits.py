@@ -10,7 +10,7 @@ import pytest
 
 from harness import Python, Session, require_tool, until
 from harness.gate import CODE, run
-from harness.internet import ECHO_PORT, SERVER, Site
+from harness.internet import ECHO_PORT, SERVER, SITE, Site
 from harness.visitor import Visitor, said
 
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
@@ -31,16 +31,21 @@ def one(newest: Python, site: Site) -> Visitor:
     return Visitor(newest, site)
 
 
-def test_more_datagrams_than_descriptors(one: Visitor) -> None:
-    """Each from a socket of its own, as a resolver sends them; and a connection passes after it."""
+def test_more_datagrams_than_descriptors(one: Visitor, site: Site) -> None:
+    """Each from a socket of its own, as a resolver sends them; and connections pass after it."""
     require_tool("prlimit")
+    port = 7008
     code = f"""
-print({{try_udp({SERVER!r}, {ECHO_PORT}) for _ in range(400)}}, try_tcp({SERVER!r}, {ECHO_PORT}))
+for each in {ECHO_PORT}, {port}:
+    print(*{{try_udp({SITE!r}, each) for _ in range(500)}})
+print(*{{try_tcp({SERVER!r}, {ECHO_PORT}) for _ in range(100)}})
 """
-    allow = f"allow={SERVER}:{ECHO_PORT}"
+    both = [f"udp:{SITE}:{each}" for each in (ECHO_PORT, port)]
+    allow = f"allow={SERVER}:{ECHO_PORT},allow={SITE}:{ECHO_PORT}-{port}/udp"
     limit = ["prlimit", "--nofile=256:256"]
-    printed = run(one, code, f"user,net,{allow},{allow}/udp,record=/dev/null", prefix=limit)
-    assert printed == "{b'hello'} b'hello'\n"
+    with site.listen(*both):
+        printed = run(one, code, f"user,net,{allow},record=/dev/null", prefix=limit)
+    assert printed == 3 * "b'hello'\n"
 
 
 def test_many_names_at_a_port(one: Visitor) -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .answerer import Ends, Message, Own
     from .packets import Packet
     from .tcp import Address, Target
+    from .udp import Flow
     from .who import Who
 
 MOST_READERS = 8  # of the record at a time
@@ -64,6 +65,7 @@ class Gate:
         self._askers: dict[str, Who] = {}  # of each name, who asked for it last
         self._refused: dict[object, None] = {}
         self._readers: list[Talk] = []
+        self._flows: dict[object, Flow] = {}
         self._latest: dict[object, Packet] = {}
         self._open()
 
@@ -238,7 +240,7 @@ class Gate:
             if packet:
                 self._send(OUTER, packets.unreachable(packet, "port", GATEWAYS))
 
-        return Datagrams(self._loop, handle, decide, refused)
+        return Datagrams(self._loop, handle, decide, refused, self._flows)
 
     def _leads(self, protocol: str) -> bool:
         """Tell whether the list allows a resolver."""
@@ -326,7 +328,7 @@ class Gate:
             self._record.add("udp", "", address, port, "", who)
             then([target_of(packed(address), port)])
 
-        Datagrams(self._loop, handle, decide, lambda *_: None).serve()
+        Datagrams(self._loop, handle, decide, lambda *_: None, self._flows).serve()
 
     def _send(self, interface: str, frame: bytes) -> None:
         try:

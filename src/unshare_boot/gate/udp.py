@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Decide = Callable[[bytes, tuple[bytes, int], Callable[[list[Target]], None]], None]
 
 LARGEST = 65535  # bytes: no datagram is larger
-MOST_FLOWS = 1024  # the one that was silent for longest is forgotten first
+MOST_FLOWS = 1024  # of all ports; the one that was silent for longest is forgotten first
 IDLE = 120.0  # seconds of silence after which a flow is forgotten; RFC 4787, REQ-5
 MOST_WAITING = 16  # datagrams of a flow that wait for a name
 IPV6_PKTINFO = 50  # include/uapi/linux/in6.h
@@ -34,6 +34,7 @@ class Datagrams:
             with the addresses to send to outside, of which there are none if not.
         refused: told of the address that they were sent to, and the sender, when outside nobody
             listens.
+        flows: those of all ports, the one that was silent for longest first.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Datagrams:
         inner: "socket",
         decide: "Decide",
         refused: "Callable[[bytes, tuple[bytes, int]], None]",
+        flows: "dict[object, Flow]",
     ) -> None:
         self._loop = loop
         self._inner = inner
         self._decide = decide
         self._refused = refused
-        self._flows: dict[object, Flow] = {}
+        self._flows = flows
+        self._most = min(MOST_FLOWS, loop.most_descriptors // 2)  # the rest is for connections
 
     def serve(self) -> None:
         """Take all that comes to the socket."""
@@ -63,7 +66,7 @@ class Datagrams:
     def take(self, data: bytes, ancillary: "list[Any]", sender: "tuple[Any, ...]") -> None:
         """Take a datagram, as recvmsg(2) has it."""
         target = sent_to(ancillary)
-        key = sender, target
+        key = self, sender, target
         flow = self._flows.pop(key, None)
         if flow is None:
             self._make_room()
@@ -78,15 +81,9 @@ class Datagrams:
         """Forget the flows that have been silent for long, and the longest silent of too many."""
         while self._flows:
             oldest = next(iter(self._flows.values()))
-            if len(self._flows) < MOST_FLOWS and monotonic() - oldest.since < IDLE:
+            if len(self._flows) < self._most and monotonic() - oldest.since < IDLE:
                 return
-            self.forget_oldest()
-
-    def forget_oldest(self, but: "Flow | None" = None) -> None:
-        """End the flow that has been silent for longest, of all but one."""
-        key = next((key for key, flow in self._flows.items() if flow is not but), None)
-        if key is not None:
-            self._flows.pop(key).end()
+            self._flows.pop(next(iter(self._flows))).end()
 
 
 class Flow:
@@ -117,8 +114,6 @@ class Flow:
             except OSError:
                 self.end()
                 return
-            if self._outer.fileno() >= self._owner._loop.most_descriptors // 2:
-                self._owner.forget_oldest(but=self)  # the other half is for connections
             self._owner._loop.watch(self._outer.fileno(), EPOLLIN, self._from_outside)
         for data in waiting:
             self.send(data)
