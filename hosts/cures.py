@@ -41,7 +41,7 @@ def ways(cure: str, unshare: str, taken: Taken = ()) -> list[Way]:
         options: list[str] = []
         for more, add, leave_out in edits:
             options += more
-            items = [item for item in items if item != leave_out]
+            items = [each for each in items if leave_out not in (each, each.partition("=")[0])]
             if leave_out.endswith("="):
                 items = [
                     item.partition("=")[0] if item.startswith(leave_out) else item for item in items
