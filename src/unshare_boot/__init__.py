@@ -289,7 +289,7 @@ def _steps(plan: "Plan") -> "list[tuple[str, Step]]":
 
         todo.append(("caps", apply_caps))
     if plan.pid is not None:
-        from .pid.program import wait_for_supervisor
+        from .pid import wait_for_supervisor
 
         todo.append(("pid", wait_for_supervisor))
     if plan.sockets:
@@ -407,7 +407,7 @@ def _refuse(text: str, error: BaseException) -> "NoReturn":
             message = b"unshare-boot: not started: %a\n" % f"{type(error).__name__}: {error}"
         os.write(2, message)
     finally:
-        os._exit(125)  # errors.REFUSED, in a module that may be what is broken
+        os._exit(125)  # namespaces.REFUSED, in a module that may be what is broken
 
 
 def __getattr__(name: str) -> object:

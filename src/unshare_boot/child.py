@@ -4,10 +4,8 @@ Every process of this package that is not the program is made and ended by these
 """
 
 import os
-from errno import EACCES, ECHILD
 
-from .errors import UnshareError, failed
-from .namespaces import call
+from .namespaces import attempt, call, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,16 +42,19 @@ def count_threads() -> int:
         return 0
 
 
-def fork() -> int:
+def fork(alone: bool = False) -> int:
     """Fork, without the warning of Python 3.12 and later where there are threads.
 
     It warns of locks that those threads may hold in the child; a child of ours takes none.
+
+    Args:
+        alone: there are none, as is known already.
 
     Raises:
         UnshareError: the kernel refuses.
     """
     try:
-        if count_threads() < 2:
+        if alone or count_threads() < 2:
             return os.fork()
         from warnings import catch_warnings, simplefilter
 
@@ -61,7 +62,7 @@ def fork() -> int:
             simplefilter("ignore")
             return os.fork()
     except OSError as error:
-        raise UnshareError(error.errno or 0, error.strerror or "", "", "fork") from None
+        raise refused(error, "fork") from None
 
 
 def pipe() -> "tuple[int, int]":
@@ -73,7 +74,7 @@ def pipe() -> "tuple[int, int]":
     try:
         return os.pipe()
     except OSError as error:
-        raise UnshareError(error.errno or 0, error.strerror or "", "", "pipe") from None
+        raise refused(error, "pipe") from None
 
 
 def reap(child: int) -> "int | None":
@@ -118,6 +119,8 @@ def tell(writer: int, error: "BaseException | None" = None) -> None:
     from marshal import dumps
 
     if isinstance(error, OSError):
+        from .errors import failed
+
         message = dumps((REFUSAL, *failed("", error).facts()))
     elif isinstance(error, ImportError):  # a broken installation, or another module of that name
         message = dumps((IMPORT, str(error), error.name, error.path))
@@ -144,6 +147,8 @@ def listen(reader: int) -> bool:
 
     kind, *what = loads(said)
     if kind == REFUSAL:
+        from .errors import UnshareError
+
         raise UnshareError(*what)
     if kind == IMPORT:
         text, name, path = what
@@ -174,7 +179,7 @@ def try_in_child(attempt: "Callable[[int], None]") -> None:
     reader, writer = pipe()
     try:
         child = fork()
-    except UnshareError:
+    except OSError:
         os.close(reader)
         os.close(writer)
         raise
@@ -192,6 +197,10 @@ def try_in_child(attempt: "Callable[[int], None]") -> None:
     if told:
         return
     if status is not None and os.WIFSIGNALED(status):
+        from errno import ECHILD
+
+        from .errors import UnshareError
+
         reason = f"the child that tried the list was killed by signal {os.WTERMSIG(status)}"
         raise UnshareError(ECHILD, reason)
     raise RuntimeError("the child that tried the list ended without an answer")
@@ -210,11 +219,9 @@ def keep_only(*descriptors: int) -> None:
     """Close all other descriptors: a reader waits for the end of a pipe until nobody holds it."""
     first = 0
     for kept in (*sorted(descriptors), LAST_DESCRIPTOR):
-        if first < kept:
-            try:
-                call("syscall", SYS_CLOSE_RANGE, first, kept - 1, 0, name="close_range")
-            except OSError:  # before Linux 5.9, or a seccomp profile of that time
-                os.closerange(first, min(kept, os.sysconf("SC_OPEN_MAX")))
+        if first < kept and attempt("syscall", SYS_CLOSE_RANGE, first, kept - 1, 0) < 0:
+            # before Linux 5.9, or a seccomp profile of that time
+            os.closerange(first, min(kept, os.sysconf("SC_OPEN_MAX")))
         first = kept + 1
 
 
@@ -269,6 +276,8 @@ def open_as_dumpable(path: str, error: OSError) -> int:
         path: the file.
         error: what the first try gave; raised again where that was not the cause.
     """
+    from errno import EACCES
+
     before = make_dumpable() if error.errno == EACCES else 1
     if before == 1:
         raise error

@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import REFUSED, UnshareError
+from .errors import UnshareError
 from .inside import active, original_gid, original_uid
 from .items.id_ranges import FIRST_SUBORDINATE
 from .items.kept import BELOW, UPPER
 from .language import ITEMS, alternatives, parse
 from .language.readers import escaped
-from .namespaces import OFF, OUTBOUND
+from .namespaces import OFF, OUTBOUND, REFUSED
 from .owners import unchangeable
 from .procfiles import granted_ids
 from .refusal.machine import Machine

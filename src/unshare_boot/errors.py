@@ -1,6 +1,5 @@
-"""The exception, and the status that a refused program ends with."""
+"""The exception."""
 
-REFUSED = 125  # as with env(1), timeout(1) and chroot(1) where the launcher itself failed
 LONGEST_SHOWN = 70  # characters of a value in an item
 
 

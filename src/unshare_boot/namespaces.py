@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .errors import UnshareError
     from .gate.program import Helper
     from .outbound.program import Watcher
-    from .pid.program import Admission
+    from .pid import Admission
 
     Argument = Union[int, bytes, None]
     Report = Optional[Callable[[str], None]]
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     Step = Callable[["Start"], None]
     Denied = Optional[Callable[[str, OSError], int]]
 
+REFUSED = 125  # as with env(1), timeout(1) and chroot(1) where the launcher itself failed
 OFF = ("", "0", "off", "no", "false")
 OUTBOUND = ("pasta", "slirp4netns")  # the words of net that bring a way out
 
@@ -302,11 +303,23 @@ def call(function: str, *arguments: "Argument", name: str = "", target: str = ""
     Raises:
         UnshareError: it returned -1; interrupted calls (EINTR) are made again (PEP 475).
     """
+    result = attempt(function, *arguments)
+    if result < 0:
+        raise refused(OSError(-result, os.strerror(-result)), name or function, target)
+    return result
+
+
+def attempt(function: str, *arguments: "Argument") -> int:
+    """Call a function of the C library, and load nothing where that fails.
+
+    Returns:
+        What the function returns, 0 or more; where that is -1, the negative errno.
+    """
     pointer = (_function or _load())(function)
     while (result := pointer(*arguments)) == -1:
         errno = _errno()
         if errno != EINTR:
-            raise refused(OSError(errno, os.strerror(errno)), name or function, target)
+            return -errno
     return result
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import REFUSED
+from .namespaces import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

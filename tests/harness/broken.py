@@ -82,8 +82,6 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "start.verbose": ("user", {"PY_UNSHARE_VERBOSE": "1"}),
     "pid.__init__": ("user,pid", {}),
     "pid.supervisor": ("user,pid", {}),
-    "pid.init": ("user,pid", {}),
-    "pid.program": ("user,pid", {}),
     **{
         f"outbound.{name}": ("user,net=pasta", {})
         for name in (

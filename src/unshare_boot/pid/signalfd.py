@@ -4,7 +4,7 @@ import os
 import sys
 from select import POLLIN, poll
 
-from ..namespaces import call
+from ..namespaces import attempt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ def sigtimedwait(signals: "Iterable[int]", timeout: float) -> "SigInfo | None":
 def _open(signals: "Iterable[int]", flags: int) -> int:
     bits = sum(1 << number - 1 for number in signals)
     mask = bits.to_bytes(8, sys.byteorder).ljust(SIGSET_SIZE, b"\0")
-    return call("signalfd", -1, mask, SFD_CLOEXEC | flags)
+    descriptor = attempt("signalfd", -1, mask, SFD_CLOEXEC | flags)
+    if descriptor < 0:
+        raise OSError(-descriptor, os.strerror(-descriptor))
+    return descriptor
 
 
 WHOLE = True

@@ -3,11 +3,19 @@
 import os
 
 from ..child import fork, heed_children, keep_only, pipe, prctl
-from ..errors import REFUSED
-from ..namespaces import call, unshare
-from . import EVERY_SIGNAL, signal, sigtimedwait, sigwaitinfo
-from .init import start_init
-from .program import Admission, hold_signals, release_signals, take_over_number
+from ..namespaces import REFUSED, attempt, unshare
+from . import (
+    EVERY_SIGNAL,
+    Admission,
+    Init,
+    addressed,
+    hold_signals,
+    release_signals,
+    signal,
+    sigtimedwait,
+    sigwaitinfo,
+    start_init,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +23,6 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..namespaces import Start
-    from .init import Init
 
 MADV_DONTNEED = 4  # include/uapi/asm-generic/mman-common.h
 SI_USER = 0  # si_code is at most this where a process has sent the signal, sigaction(2)
@@ -30,21 +37,24 @@ def go_on_in_child(start: "Start") -> None:
 
     Args:
         start: where ``pid`` of its plan is a path, items.join has been there already. In the
-            child, its ``admission`` is what `program.wait_for_supervisor` takes.
+            child, its ``admission`` is what `wait_for_supervisor` takes.
 
     Raises:
         UnshareError: unshare(CLONE_NEWPID) or fork fails; no process is left behind.
     """
     if not start.plan.pid:
         unshare("pid")
-    number = str(os.getpid())
+    names = addressed()
     alarm, mask = hold_signals()
     init = None
     try:
-        init = start_init()
         ready, writer = pipe()
+        question_reader, questions = pipe()
+        answers, answer_writer = pipe()
         maps = open_maps()
-        program = fork()
+        # One fork right after the other: a page that is written to in between is copied twice.
+        init = Init(start_init(question_reader, answer_writer), questions, answers)
+        program = fork(alone=not start.plan.pid)
     except BaseException:
         if init:
             init.end()
@@ -55,11 +65,11 @@ def go_on_in_child(start: "Start") -> None:
             supervise(program, init, writer, maps)
         finally:
             os._exit(REFUSED)
-    init.close()
-    os.close(writer)
-    if maps >= 0:
-        os.close(maps)
-    take_over_number(number)
+    for descriptor in (writer, question_reader, questions, answers, answer_writer, maps):
+        if descriptor >= 0:
+            os.close(descriptor)
+    for name in names:
+        os.environ[name] = str(os.getpid())
     start.admission = Admission(ready, alarm, mask)
 
 
@@ -237,7 +247,7 @@ def release_memory(maps: int) -> None:
     gc.disable()  # a collection writes to every object
     if maps < 0:
         return
-    from _ctypes import _SimpleCData  # loaded long since, by `call`
+    from _ctypes import _SimpleCData  # loaded long since, by `attempt`
 
     class Address(_SimpleCData):  # type: ignore[type-arg]
         _type_ = "P"
@@ -247,7 +257,7 @@ def release_memory(maps: int) -> None:
             span, access, _, _, _, *path = line.split(None, 5)
             if access == b"r-xp" and path and path[0][:1] == b"/":  # comes back when it is used
                 first, end = (int(number, 16) for number in span.split(b"-"))
-                call("madvise", Address(first), end - first, MADV_DONTNEED)  # type: ignore[arg-type]
+                attempt("madvise", Address(first), end - first, MADV_DONTNEED)  # type: ignore[arg-type]
 
 
 WHOLE = True
