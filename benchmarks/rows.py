@@ -71,6 +71,7 @@ class Bar:
 
 
 BARE = "bare start"
+AGAIN = "bare start, once more"  # what tells it from the other is noise
 GATE_OFF = "gate off: installed, PY_UNSHARE unset"
 
 _LO_UP = ("sh", "-c", 'ip link set lo up; exec "$0" "$@"')
@@ -104,6 +105,7 @@ def rows(floor: str) -> list[Row]:
     bwrap_pid = ("bwrap", "--dev-bind", "/", "/", "--unshare-user", "--unshare-pid")
     return [
         Row(BARE, "", required=True),
+        Row(AGAIN, "", required=True),
         Row(GATE_OFF, "", installed=True, required=True),
         _ours(net),
         _peer("unshare -rn", net, "unshare", "-rn", enters=net, loopback=False),

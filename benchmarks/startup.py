@@ -209,8 +209,27 @@ def evaluate(
     return table, bars
 
 
+def noise(samples: dict[str, dict[str, list[int]]]) -> dict[str, Any]:
+    """Return what two rows differ in that are the same: the bare start, and the bare start.
+
+    Returns:
+        The ratio of their medians, and the milliseconds between them, each with its 95 % interval.
+    """
+    bare, again = (samples[name]["wall_ns"] for name in (rows.BARE, rows.AGAIN))
+    reached, interval = ratio(again, bare)
+    added = added_ms(samples, "wall_ns")[rows.AGAIN]
+    pick = random.Random(SEED)
+    medians = sorted(statistics.median(pick.choices(added, k=len(added))) for _ in range(RESAMPLES))
+    return {
+        "ratio": reached,
+        "ratio_95": interval,
+        "added_ms": statistics.median(added),
+        "added_ms_95": (medians[RESAMPLES // 40], medians[-RESAMPLES // 40]),
+    }
+
+
 def show(result: dict[str, Any]) -> None:
-    """Print the tables of one interpreter, 80 columns wide."""
+    """Print the tables of one interpreter, 80 columns wide: ratios first, and then milliseconds."""
     facts = result["python"]
     print(f"\nPython {facts['version']}, {facts['compiler']}, _socket {facts['socket']}")
     if result["uncompiled_modules"]:
@@ -218,10 +237,72 @@ def show(result: dict[str, Any]) -> None:
             f"  note: {result['uncompiled_modules']} library modules have no compiled file, "
             "and are compiled\n  anew on every start: figures are too high"
         )
+    show_noise(result["noise"])
+    show_ratios(result)
+    show_times(result["rows"])
+    if result.get("throughput"):
+        throughput.show(result["throughput"])
+    if result.get("memory"):
+        memory.show(result["memory"])
+
+
+def show_noise(found: dict[str, Any]) -> None:
+    """Print by how much the machine alone lets two figures differ."""
+    low, high = found["added_ms_95"]
+    print(
+        f"\nnoise: a bare start takes {found['ratio']:.3f} of a bare start, "
+        f"{found['added_ms']:+.2f} ms (95 %: {low:+.2f} to {high:+.2f})"
+    )
+
+
+def show_ratios(result: dict[str, Any]) -> None:
+    """Print what is held to a bar: added time, and where they were measured throughput, memory."""
+    print(f"\n{'as a multiple of the peer':<46}{'ratio':>6} {'95 %':>12} {'held to':>13}")
+    row = ""
+    for bar in result["bars"]:
+        if bar["row"] != row:
+            row = bar["row"]
+            print(f"time that {row} adds")
+        held = "" if bar["aim"] is None else f"towards {bar['aim']:.2f}"
+        if bar["at_most"] is not None and "ratio" in bar:
+            held = f"{bar['at_most']:.2f} {word(bar['met'])}"
+        show_ratio(f"of {bar['peer']}", bar, held)
+    starts = result.get("throughput", {})
+    if "ratio" in starts:
+        print(f"starts a second of {throughput.OURS}, {starts['at_a_time']} at a time")
+        show_ratio(f"of {throughput.PEER}", starts, f"from 1.00 {word(starts['ratio'] >= 1)}")
+    kept = result.get("memory", {})
+    if "limit_kib" in kept:
+        print(f"private memory with {memory.ROW}")
+        for role in ("supervisor", "init"):
+            share = kept[role]["exec"]["private_kib"] / kept["limit_kib"]
+            show_ratio(
+                f"{role}, of {kept['limit_kib']} KiB", {"ratio": share}, f"1.00 {word(share < 1)}"
+            )
+
+
+def show_ratio(label: str, found: dict[str, Any], held: str) -> None:
+    """Print one line of the table of ratios."""
+    if "ratio" not in found:
+        print(f"  {label:<44}{'not available':>33}")
+        return
+    spread = ""
+    if "ratio_95" in found:
+        spread = "{:.2f}-{:.2f}".format(*found["ratio_95"]) if found["ratio_95"] else "unclear"
+    print(f"  {label:<44}{found['ratio']:>6.2f} {spread:>12} {held:>13}")
+
+
+def word(met: bool) -> str:
+    """Say whether a bar is met."""
+    return "met" if met else "MISSED"
+
+
+def show_times(table: Sequence[Any]) -> None:
+    """Print the milliseconds that each row adds."""
     title = "milliseconds added to a bare start"
     print(f"\n{title:<48}{'median':>7}{'quartiles':>16}{'CPU':>8}")
     group = ""
-    for entry in result["rows"]:
+    for entry in table:
         if entry["group"] != group:
             group = entry["group"]
             print(f"{group}")
@@ -237,27 +318,6 @@ def show(result: dict[str, Any]) -> None:
         # Below the bare start: a process in between did not wait, so nobody counted the program.
         time_used = f"{cpu['median']:.2f}" if cpu["median"] > -1 else "?"
         print(f"{label:<48}{figures['median']:>7.2f}{spread:>16}{time_used:>8}")
-    if result["bars"]:
-        title = "added time, as a multiple of the peer"
-        print(f"\n{title:<46}{'ratio':>6} {'95 %':>12} {'held to':>13}")
-    row = ""
-    for bar in result["bars"]:
-        if bar["row"] != row:
-            row = bar["row"]
-            print(row)
-        label = f"  of {bar['peer']}"
-        if "ratio" not in bar:
-            print(f"{label:<46}{'not available':>33}")
-            continue
-        spread = "{:.2f}-{:.2f}".format(*bar["ratio_95"]) if bar["ratio_95"] else "unclear"
-        held = "" if bar["aim"] is None else f"towards {bar['aim']:.2f}"
-        if bar["at_most"] is not None:
-            held = f"{bar['at_most']:.2f} {'met' if bar['met'] else 'MISSED'}"
-        print(f"{label:<46}{bar['ratio']:>6.2f} {spread:>12} {held:>13}")
-    if result.get("throughput"):
-        throughput.show(result["throughput"])
-    if result.get("memory"):
-        memory.show(result["memory"])
 
 
 def clip(text: str, width: int) -> str:
@@ -276,7 +336,7 @@ def benchmark(
     wanted = [
         row
         for row in everything
-        if row.name == rows.BARE
+        if row.name in (rows.BARE, rows.AGAIN)
         or not globs
         or any(fnmatch.fnmatchcase(row.name, glob) for glob in globs)
     ]
@@ -284,16 +344,31 @@ def benchmark(
     def work() -> dict[str, Any]:
         starts, refused, uncompiled = prepare(wanted, plain, ours)
         if arguments.throughput:
-            return {"throughput": throughput.measure(_commands(starts), arguments.throughput)}
+            return {"throughput": measured_throughput(starts, arguments.throughput)}
         samples = measure(starts, arguments.rounds)
         table, bars = evaluate(samples, refused, wanted)
-        result: dict[str, Any] = {"uncompiled_modules": uncompiled, "rows": table, "bars": bars}
+        result: dict[str, Any] = {
+            "uncompiled_modules": uncompiled,
+            "noise": noise(samples),
+            "bars": bars,
+            "rows": table,
+        }
         if not arguments.rows:
-            result["throughput"] = throughput.measure(_commands(starts))
+            result["throughput"] = measured_throughput(starts)
             result["memory"] = memory.measure(plain, ours, refused.get(memory.ROW))
         return result
 
-    return {"python": lab.interpreter(base), **lab.as_ordinary_user(work)}
+    measured = lab.as_ordinary_user(work, real_time=arguments.real_time)
+    return {"python": lab.interpreter(base), **measured}
+
+
+def measured_throughput(starts: Sequence[Start], count: int = throughput.STARTS) -> dict[str, Any]:
+    """Return starts a second, and the ratio's 95 % interval by a bootstrap over the blocks."""
+    result = throughput.measure(_commands(starts), count)
+    if "ratio" in result:
+        ours, peer = (result["rows"][name]["blocks"] for name in (throughput.OURS, throughput.PEER))
+        result["ratio_95"] = ratio(ours, peer)[1]
+    return result
 
 
 def _commands(starts: Sequence[Start]) -> dict[str, throughput.Command]:
@@ -324,11 +399,18 @@ def main() -> int:
         metavar="N",
         help="only so many starts, 8 at a time, of the rows that the throughput is measured of",
     )
+    parser.add_argument(
+        "--real-time",
+        action="store_true",
+        help="before all else that runs on the machine (SCHED_RR, sched(7)); for root",
+    )
     parser.add_argument("--list-rows", action="store_true", help="print the names of the rows")
     arguments = parser.parse_args()
     if arguments.list_rows:
         print("\n".join(row.name for row in rows.rows("peer")))
         return 0
+    if arguments.real_time and os.geteuid():
+        parser.error("--real-time: for root")
     if arguments.rounds < 1:
         parser.error("--rounds: at least 1")
     if arguments.throughput is not None and arguments.throughput < throughput.BLOCKS:
@@ -336,7 +418,12 @@ def main() -> int:
     document: dict[str, Any] = {
         "benchmark": "startup",
         "machine": lab.machine(),
-        "settings": {"rounds": arguments.rounds, "warm_up": WARM_UP, "seed": SEED},
+        "settings": {
+            "rounds": arguments.rounds,
+            "warm_up": WARM_UP,
+            "seed": SEED,
+            "real_time": arguments.real_time,
+        },
         "interpreters": [],
     }
     facts = document["machine"]

@@ -84,4 +84,6 @@ def show(result: dict[str, Any]) -> None:
         print(f"  {name:<46}{figures['per_second']:>15.1f}{spread:>16}")
     if "ratio" in result:
         word = "met" if result["ratio"] >= 1 else "MISSED"
-        print(f"  ours, as a multiple of {PEER:<23}{result['ratio']:>15.2f}{'1.00 ' + word:>16}")
+        low, high = result["ratio_95"] or (0.0, 0.0)
+        label = f"  ours, as a multiple of {PEER}, 95 %: {low:.2f}-{high:.2f}"
+        print(f"{label:<48}{result['ratio']:>15.2f}{'1.00 ' + word:>16}")
