@@ -97,6 +97,11 @@ class Workshop:
         return self._installer
 
 
+def ordinary_user(uid: int = ORDINARY_UID) -> dict[str, Any]:
+    """Return what has subprocess.Popen start a program as somebody who is not root."""
+    return {} if os.geteuid() else {"user": uid, "group": uid, "extra_groups": []}
+
+
 def as_ordinary_user(
     work: Callable[[], dict[str, Any]], uid: int = ORDINARY_UID, real_time: bool = False
 ) -> dict[str, Any]:

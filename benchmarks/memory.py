@@ -8,6 +8,7 @@ one, when every page it had shared is the supervisor's and init's alone. The sec
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 from typing import Any
@@ -30,9 +31,12 @@ if os.read(0, 1):
 def measure(plain: pathlib.Path, ours: pathlib.Path, not_available: str | None) -> dict[str, Any]:
     """Return KiB of private and of proportional memory for each process, before and after exec.
 
-    Where `user,pid` does not start, the result has the reason not_available instead.
+    Where `user,pid` does not start, the result has the reason not_available instead. What /proc
+    says of the supervisor is for root to read, who starts the programs as somebody else.
     """
     bare = _look(plain, None)
+    if not_available is None and os.geteuid():
+        not_available = "the supervisor's memory is for root to read: run this as root"
     if not_available is not None:
         return {"bare python": bare, "not_available": not_available}
     found = _look(ours, "user,pid")
@@ -56,6 +60,7 @@ def _look(python: pathlib.Path, variable: str | None) -> dict[str, Any]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         bufsize=0,
+        **lab.ordinary_user(),
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
