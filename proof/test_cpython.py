@@ -56,11 +56,18 @@ PERMISSIONS = ["test_shutil", "test_tempfile", "test_import", "test_py_compile"]
 # Where sockets=unix makes no difference to any test.
 UNIX_ONLY = ["test_fcntl"]
 
-# Waits for ever for a thread of its own, which could have no socket.
-WAITS = {"test_asyncio": ("test_drain_raises",)}
+# The first waits for ever for a thread of its own, which could have no socket; the other one wants
+# to see what a port that is too large comes to.
+WITHOUT = {"test_asyncio": ("test_drain_raises",), "test_logging": ("test_listen_server_error",)}
 
-# What a test says that could open no internet socket; the last, if it was a child that could not.
-NO_SOCKET = (os.strerror(ENETUNREACH), "EOFError")
+# These end at the first socket that they cannot have, before any test.
+AT_ONCE = ("test_profiling", "test_socket")
+
+# What a test says that could open no internet socket, or whose thread or child could not.
+NO_SOCKET = (
+    *(os.strerror(ENETUNREACH), "could not bind on any address", "Can not create socket"),
+    *("IPv6 support", "server took too long", "EOFError"),
+)
 
 ROWS = cpython.explained(PROJECT / "docs" / "cpython-tests.md")
 
@@ -84,16 +91,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     wanted = {
         "part": (FILES, found) if full else (QUICK, found[-1:]),
         "permissions": (PERMISSIONS, [found[each] for each in ends] if full else found[-1:]),
-        # test_profiling ends at the first socket that it cannot have.
         "unix_only": (
-            [f for f in FILES if f != "test_profiling"] if full else UNIX_ONLY,
+            [f for f in FILES if f not in AT_ONCE] if full else UNIX_ONLY,
             found[-1:],
         ),
     }
     for name, (files, interpreters) in wanted.items():
         if name in metafunc.fixturenames:
             parts = [
-                Part(file, interpreter, WAITS.get(file, ()) if name == "unix_only" else ())
+                Part(file, interpreter, WITHOUT.get(file, ()) if name == "unix_only" else ())
                 for file in files
                 for interpreter in interpreters
                 if cpython.has(interpreter, file)
