@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness import Python, id_map, require_root, require_tool
+from harness import Python, Session, id_map, require_root, require_tool
 from harness.machine import Machine
 
+SUBID = Path(__file__).parent / "programs" / "subid.c"
 IDS = """
 import os
 print(os.getuid(), os.getgid(), open("/proc/self/setgroups").read().strip())
@@ -229,6 +230,75 @@ def test_what_newuidmap_refuses_is_said_in_its_words(machine: Machine) -> None:
     done = machine.run("print('user code')", "user,map-groups=1:200000:4")
     assert (done.status, done.stdout) == (125, "")
     assert "map-groups: newgidmap: gid range" in done.stderr
+
+
+# A service that sets ids aside, instead of files: `subid:` in nsswitch.conf(5).
+
+
+@pytest.fixture
+def service(machine: Machine, session: Session) -> Path:
+    """A directory with the library of such a service, and nsswitch.conf."""
+    require_tool("getsubids")
+    library = session.directory / "libsubid_lab.so"
+    options = ("-Wall", "-shared", "-fPIC")
+    compiler = require_tool("cc")
+    session.once("subid", lambda: session.tool([compiler, *options, "-o", library, SUBID]))
+    machine.write("nsswitch.conf", "# subid: files\npasswd: files\nsubid:\tlab files\n")
+    return session.directory
+
+
+# newuidmap(1) has privileges, so it loads libraries from where ld.so.cache says: ldconfig(8).
+HAVE_SERVICE = """
+echo {0} >{1}/ld.so.conf && PATH=$PATH:/sbin:/usr/sbin ldconfig -X -f {1}/ld.so.conf -C {1}/cache
+mount --bind {1}/cache /etc/ld.so.cache && mount --bind {1}/nsswitch.conf /etc/nsswitch.conf
+"""
+
+
+def test_ids_that_a_service_sets_aside(machine: Machine, service: Path) -> None:
+    machine.write("subuid", "tess:100000:10\n")  # which nobody asks then
+    setup = HAVE_SERVICE.format(service, machine.directory)
+    uid, gid = machine.python.user.uid, machine.python.user.gid
+    assert machine.run(IDS, "user=auto", setup=setup).ok() == (
+        f"0 0 allow\n0:{uid}:1 1:500000:10\n0:{gid}:1 1:500000:10\n"
+    )
+    assert machine.run(SETTLE, "user=auto", setup=setup).ok() == "2\n"
+
+
+def test_a_service_that_sets_no_ids_aside(machine: Machine, service: Path) -> None:
+    uid, gid = machine.python.user.uid, machine.python.user.gid
+    machine.write("passwd", f"jo:x:{uid}:{gid}::/:/bin/sh\n")
+    setup = HAVE_SERVICE.format(service, machine.directory)
+    said = machine.run("print('user code')", "user=auto", setup=setup)
+    assert (said.status, said.stdout) == (125, "")
+    assert (
+        "no ids are set aside for jo by lab (/etc/nsswitch.conf, subid): as root, add the line "
+        in said.stderr
+    )
+    line = said.stderr.split("add the line ")[1].split()[0]
+    assert "/etc/subuid and to /etc/subgid, and have subid: files in /etc/nsswitch" in said.stderr
+    machine.write("subuid", f"{line}\n")
+    machine.write("subgid", f"{line}\n")
+    machine.write("nsswitch.conf", "subid: files\n")
+    assert machine.run(SETTLE, "user=auto", setup=setup).ok() == "2\n"
+
+
+def test_a_service_without_the_program_that_asks_it(machine: Machine, service: Path) -> None:
+    for name in ("newuidmap", "newgidmap"):
+        (machine.directory / name).symlink_to(require_tool(name))
+    setup = HAVE_SERVICE.format(service, machine.directory)
+    said = machine.run("print('user code')", "user=auto", setup=setup, path=str(machine.directory))
+    assert (said.status, said.stdout) == (125, "")
+    assert "what lab sets aside (/etc/nsswitch.conf, subid) is listed by getsubids" in said.stderr
+    assert "is not installed: Debian and Ubuntu have it in the package uidmap" in said.stderr
+
+
+def test_a_service_that_cannot_be_loaded(machine: Machine) -> None:
+    """Both programs go by the files then."""
+    machine.write("nsswitch.conf", "SubID: nothing-here\n")
+    machine.write("subuid", "tess:100000:10\n")
+    machine.write("subgid", "tess:100000:10\n")
+    setup = f"mount --bind {machine.directory}/nsswitch.conf /etc/nsswitch.conf"
+    assert machine.run(SETTLE, "user=auto", setup=setup).ok() == "2\n"
 
 
 # Each is refused, and its cure is applied.

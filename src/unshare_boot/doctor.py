@@ -23,11 +23,11 @@ from .errors import UnshareError
 from .inside import active, original_gid, original_uid
 from .items.id_ranges import FIRST_SUBORDINATE
 from .items.kept import BELOW, UPPER
+from .items.set_aside import ids_set_aside
 from .language import ITEMS, alternatives, parse
 from .language.readers import escaped
 from .namespaces import OFF, OUTBOUND, REFUSED
 from .owners import unchangeable
-from .procfiles import granted_ids
 from .refusal.machine import Machine
 from .report import Hook, Report, Verdict
 
@@ -318,9 +318,9 @@ def _holder() -> Iterator[Place]:
 
 
 def _subordinate(kind: str) -> int:
-    """Return the first id that /etc/subuid or /etc/subgid sets aside for this user; else any."""
+    """Return the first id that is set aside for this user; else any."""
     with suppress(OSError, IndexError):
-        return granted_ids(kind)[0][0]
+        return ids_set_aside(kind)[0][0]
     return 1 if os.getuid() == 0 else FIRST_SUBORDINATE
 
 

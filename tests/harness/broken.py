@@ -68,6 +68,7 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "items.overlay": ("user,overlay=/srv", {}),
     "items.idmap": ("user=7:7", {}),
     "items.id_ranges": ("user=7:7", {}),
+    "items.set_aside": ("user=auto", {}),
     "items.clocks": ("user,time=+1", {}),
     "items.join": ("user,net=/proc/self/ns/net", {}),
     "items.addresses": ("user,net,addr=10.0.0.1/8", {}),

@@ -7,7 +7,6 @@ from ..errors import UnshareError, named
 from ..namespaces import NAMESPACES, Plan
 from ..procfiles import (
     SUBORDINATE_FILES,
-    granted_ids,
     names_of_user,
     read_id_map,
     read_subordinates,
@@ -50,7 +49,9 @@ def wanted(plan: Plan, own: "dict[str, int]") -> "dict[str, list[Range]]":
             inner = _id(kind, names[kind], named("user", word))
         ranges.append((inner, own[kind], 1))
     if word == "auto":
-        granted = {kind: granted_ids(kind) for kind in maps}
+        from .set_aside import ids_set_aside
+
+        granted = {kind: ids_set_aside(kind) for kind in maps}
         if not all(granted.values()):
             raise _not_granted(granted)
         for kind, ranges in maps.items():
@@ -87,14 +88,26 @@ def _id(kind: str, text: str, item: str) -> int:
 
 
 def _not_granted(granted: "dict[str, list[tuple[int, int]]]") -> UnshareError:
-    owner = names_of_user()[0]
-    files = " and to ".join(SUBORDINATE_FILES[kind] for kind in granted if not granted[kind])
-    first, count = _not_taken()
-    if not count:
-        reason = f"no ids are set aside for {owner}, and there are none here (/proc/self/uid_map)"
+    from .set_aside import FILES, LISTER, SWITCH, lister, service
+
+    owner, by = names_of_user()[0], service()
+    reason = f"no ids are set aside for {owner}"
+    if by != FILES and not lister():
+        reason += (
+            f" in files, and what {by} sets aside ({SWITCH}, subid) is listed by {LISTER}, which "
+            "is not installed: Debian and Ubuntu have it in the package uidmap"
+        )
         return UnshareError(ENOENT, reason, named("user", "auto"))
-    line = f"{owner}:{first}:{count}"
-    reason = f"no ids are set aside for {owner}: as root, add the line {line} to {files}"
+    if by != FILES:
+        reason += f" by {by} ({SWITCH}, subid)"
+    first, count = _not_taken()
+    if count:
+        kinds = [kind for kind in granted if not granted[kind] or by != FILES]
+        files = " and to ".join(SUBORDINATE_FILES[kind] for kind in kinds)
+        reason += f": as root, add the line {owner}:{first}:{count} to {files}"
+        reason += f", and have subid: {FILES} in {SWITCH}" if by != FILES else ""
+    else:
+        reason += ", and there are none here (/proc/self/uid_map)"
     return UnshareError(ENOENT, reason, named("user", "auto"))
 
 
@@ -178,9 +191,13 @@ def check(plan: Plan, kind: str, ranges: "list[Range]") -> None:
         if first <= last:
             reason = f"there is no {kind} {_span(first, last)} outside, see /proc/self/{kind}_map"
             if plan.user == "auto":
+                from .set_aside import FILES, SWITCH, service
+
                 start, length = _not_taken()
                 line = f"{names_of_user()[0]}:{start}:{length}"
                 reason += f": as root, have {line} in {SUBORDINATE_FILES[kind]} instead"
+                if service() != FILES:
+                    reason += f", and subid: {FILES} in {SWITCH}"
             raise UnshareError(EINVAL, reason, item)
 
 
