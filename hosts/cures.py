@@ -71,6 +71,8 @@ def _alternatives(step: str, taken: Taken) -> list[Edit]:
         found.append(((), name, ""))
     for name in re.findall(r"\b(?:leave (?=\S+ out of the list)|a list without )(\S+)", step):
         found.append(((), "", name))
+    if "have no IPv6 addresses in the list" in step:
+        found.append(((), "", "addr"))
     for name in re.findall(r"\b(\w+) without a name", step):
         found.append(((), "", f"{name}="))
     for item in re.findall(r"(?:^|, or |: )(net(?:=\w+)?)(?=,| |$)", step):

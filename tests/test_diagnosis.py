@@ -1071,13 +1071,22 @@ def test_too_many_mounts_with_those_to_come(tmp_path: Path) -> None:
     ("number", "files", "cure"),
     [
         (errno.EOPNOTSUPP, {}, "start the kernel without ipv6.disable=1, or have no "),
-        (errno.EACCES, {"conf/lo/disable_ipv6": "1"}, "sudo sysctl -w net.ipv6.conf.all."),
+        (errno.EACCES, {"conf/lo/disable_ipv6": "1"}, "start the kernel without ipv6.disable_ipv6"),
     ],
 )
 def test_no_ipv6(tmp_path: Path, number: int, files: dict[str, str], cure: str) -> None:
     tree = Tree(tmp_path, {f"/proc/sys/net/ipv6/{name}": text for name, text in files.items()})
     found = tree.told("addr='fd00::1/64'", "netlink(RTM_NEWADDR)", number, "net,addr=fd00::1/64")
     assert found.cause == "no-ipv6" and found.cure.startswith(cure)
+
+
+def test_the_initramfs_as_root(tmp_path: Path) -> None:
+    """hosts/kernels applies the cure there."""
+    tree = Tree(tmp_path, {"/proc/self/mountinfo": "1 1 0:2 / / rw - rootfs rootfs rw\n"})
+    said = "pasta: Failed to pivot_root() into empty tmpfs: Invalid argument"
+    error = UnshareError(0, said, "net='pasta'")
+    found = told(explain("user,net=pasta", error, root=str(tree.root)))
+    assert found.cause == "initramfs-as-root" and "net=slirp4netns" in found.cure
 
 
 def test_a_proc_of_processes_alone(tmp_path: Path) -> None:
@@ -1106,7 +1115,18 @@ def test_the_profile_of_ubuntu_where_its_setting_is_not(tmp_path: Path, profile:
     """As on Debian, with aa-exec(1)."""
     tree = Tree(tmp_path, {"/proc/self/attr/apparmor/current": f"{profile}\n"})
     found = tree.told("net", "unshare(CLONE_NEWNET)", errno.EPERM, text="user,net")
-    assert (found.cause, found.cure) == ("apparmor-profile", "a rule in that profile")
+    assert found.cause == "apparmor-profile"
+    assert found.cure.startswith("in that profile the flag attach_disconnected and the rules capa")
+
+
+def test_a_profile_that_complains(tmp_path: Path) -> None:
+    """Such as Debian's own; hosts/kernels applies the cure."""
+    profile = "unprivileged_userns (complain)"
+    tree = Tree(tmp_path, {"/proc/self/attr/apparmor/current": f"{profile}\n"})
+    found = tree.told("user", "stat(/proc/self/ns/user)", errno.EACCES)
+    assert found.cause == "apparmor-profile"
+    assert found.cure == "the flag attach_disconnected in that profile"
+    assert tree.told("net", "unshare(CLONE_NEWNET)", errno.EPERM).cause != "apparmor-profile"
 
 
 def test_a_read_only_proc(tmp_path: Path) -> None:

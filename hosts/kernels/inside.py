@@ -20,6 +20,10 @@ AS_USER = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups")
 GROUP = "/sys/fs/cgroup/few"
 COMMANDS: Taken = ((r"sudo (.+?)(?= \(|; |, |$)", (r"\1",)),)
 MORE_PROCESSES: Taken = ((r"raise TasksMax= of the unit", (f"echo 100 > {GROUP}/pids.max",)),)
+# Each machine is booted with nothing more on its command line; some then with machines.MORE too.
+PLAIN = "! grep -qw lab /proc/cmdline"
+# Where a scenario would find the same on each kernel.
+ONE = f"{PLAIN} && grep -q =trixie /etc/os-release"
 SETTINGS = {"mnt": "mount"}  # where a limit's name is not that of the item
 
 
@@ -34,6 +38,8 @@ class Scenario(NamedTuple):
         within: a script that ends with the start, for what is to hold there only.
         root: root starts it, not an ordinary user.
         taken: what the cures say.
+        by: what starts the interpreter.
+        only: a script that fails where there is no such thing.
     """
 
     name: str
@@ -43,6 +49,8 @@ class Scenario(NamedTuple):
     within: str = ""
     root: bool = False
     taken: Taken = COMMANDS
+    by: tuple[str, ...] = ()
+    only: str = PLAIN
 
 
 ORDINARY = (
@@ -91,6 +99,52 @@ def _module(name: str, root: bool, item: str) -> Scenario:
     return Scenario(title, (item if root else f"user,{item}",), setup, undo, root=root)
 
 
+def _booted(name: str, word: str, *lists: str, setup: str = ":") -> Scenario:
+    """On a kernel with another command line."""
+    return Scenario(name, lists, setup, only=f"grep -qw {word} /proc/cmdline")
+
+
+PROFILES = "/etc/apparmor.d"
+CONFINED = "file, network, signal, ptrace, unix, dbus, mqueue,"
+
+
+def _profile(name: str, flags: str, wanted: str, change: str, *lists: str) -> Scenario:
+    """Under a profile of AppArmor's, apparmor.d(5), which a cure wants to be changed by sed(1)."""
+    file, before = f"{PROFILES}/{name}", f"/tmp/{name}"
+    written = f"abi <abi/4.0>,\nprofile {name}{flags} {{ {CONFINED} }}\n"
+    keep = f"[ -e {before} ] || cp {file} {before} || printf {written!r} >{before}"
+    load = f"apparmor_parser -r {file}"
+    return Scenario(
+        f"AppArmor: {name}{flags}",
+        lists,
+        f"{keep}; cp {before} {file}; {load}",
+        taken=((wanted, (f"sed -i {change!r} {file}; {load}",)),),
+        by=("aa-exec", "-p", name, "--"),
+        only=ONE,
+    )
+
+
+COMPLAINS = _profile(
+    "unprivileged_userns",
+    " flags=(complain)",
+    "^the flag attach_disconnected in that profile$",
+    "s/flags=(complain)/flags=(complain, attach_disconnected)/",
+    *("user,net", "offline", "user,pid", "user,overlay=/usr"),
+)
+DENIES = _profile(
+    "lab",
+    "",
+    "^in that profile the flag attach_disconnected and the rules capability, mount, umount, userns",
+    "s/profile lab {/profile lab flags=(attach_disconnected) { capability, mount, umount, userns,/",
+    *("user,net", "offline", "user,pid", "user,ro=/usr", "user,overlay=/usr", "user,net=gate"),
+)
+
+WAY_OUT = """
+ip link add ext type dummy; ip addr add 192.0.2.2/24 dev ext; ip link set ext up
+ip route replace default via 192.0.2.1"""
+TUN = "mkdir -p /dev/net; [ -e /dev/net/tun ] || mknod -m 666 /dev/net/tun c 10 200"
+NO_LOADING = "echo /bin/false >/proc/sys/kernel/modprobe"
+
 SCENARIOS = [
     Scenario("an ordinary user", ORDINARY),
     Scenario("root", ROOT, root=True),
@@ -115,6 +169,37 @@ SCENARIOS = [
     *(_module("veth", root, "net=gate") for root in (False, True)),
     Scenario("no /etc/resolv.conf", ("user,net=gate",), "rm -f /etc/resolv.conf"),
     Scenario(
+        "an interface that leads out",
+        ("user,mount,net=pasta", "user,mount,net=slirp4netns"),
+        f"{TUN}; {WAY_OUT}",
+        only=ONE,
+    ),
+    Scenario(
+        "tun not loaded",
+        ("user,mount,net=pasta", "user,mount,net=slirp4netns"),
+        f"{TUN}; {WAY_OUT}; {NO_LOADING}; rmmod tun",
+        "echo /sbin/modprobe >/proc/sys/kernel/modprobe",
+        only=ONE,
+    ),
+    Scenario(
+        "no /dev/net/tun",
+        ("user,mount,net=slirp4netns",),
+        f"{NO_LOADING}; rmmod tun; rm -f /dev/net/tun",
+        "echo /sbin/modprobe >/proc/sys/kernel/modprobe",
+        only=ONE,
+    ),
+    COMPLAINS,
+    DENIES,
+    _booted(*2 * ("ipv6.disable=1",), "user,net", "user,net=gate", "user,net,addr=fd00::1/64"),
+    _booted(*2 * ("ipv6.disable_ipv6=1",), "user,net", "user,net=gate", "user,net,addr=fd00::1/64"),
+    _booted(
+        "the initramfs is root",
+        "lab=initramfs",
+        *("user,net", "user,pid", "user,ro=/usr", "user,overlay=/usr", "user,net=gate"),
+        *("user,mount,net=pasta", "user,mount,net=slirp4netns"),
+        setup=f"{TUN}; {WAY_OUT}",
+    ),
+    Scenario(
         "newuidmap is not setuid",
         ("user=auto",),
         "chmod u-s /usr/bin/newuidmap; setcap -r /usr/bin/newuidmap",
@@ -124,7 +209,8 @@ SCENARIOS = [
 
 def start(scenario: Scenario, unshare: str) -> dict[str, object]:
     """Start a list, and return what came of it."""
-    command = [*(() if scenario.root else AS_USER), "/usr/bin/python3", "-c", CODE]
+    user = () if scenario.root else AS_USER
+    command = [*user, *scenario.by, "/usr/bin/python3", "-c", CODE]
     if scenario.within:
         script = f'{scenario.within}\nexec "$@"'
         command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
@@ -150,15 +236,16 @@ def tried(scenario: Scenario, unshare: str) -> dict[str, object]:
     return {"scenario": scenario.name, "list": unshare, **found, "after": after}
 
 
-def _shell(script: str) -> None:
-    subprocess.run(["sh", "-c", script], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+def _shell(script: str) -> int:
+    quiet = subprocess.DEVNULL
+    return subprocess.run(["sh", "-c", script], stderr=quiet, stdout=quiet).returncode
 
 
 def main(names: Sequence[str]) -> None:
     """Try them all, or those that are named."""
     _shell("echo +pids >/sys/fs/cgroup/cgroup.subtree_control")
     for scenario in SCENARIOS:
-        if not names or scenario.name in names:
+        if (not names or scenario.name in names) and _shell(scenario.only) == 0:
             for unshare in scenario.lists:
                 print(json.dumps(tried(scenario, unshare)), flush=True)
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from errno import E2BIG, EBADF, EINVAL, ENOENT, ENOSYS, EOVERFLOW
+from errno import E2BIG, EBADF, EINVAL, ENODEV, ENOENT, ENOSYS, ENXIO, EOVERFLOW
 
 from ..child import prctl, try_in_child
 from ..errors import UnshareError
@@ -94,6 +94,14 @@ class Machine:
     def writable(self, path: str) -> bool:
         """Tell whether this user may read and write a file."""
         return os.access(self.path(path), os.R_OK | os.W_OK)
+
+    def lacks_driver(self, path: str) -> bool:
+        """Tell whether no driver of the kernel answers for a device: open(2), ENODEV and ENXIO."""
+        try:
+            os.close(os.open(self.path(path), os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC))
+        except (OSError, ValueError) as error:
+            return getattr(error, "errno", 0) in (ENODEV, ENXIO)
+        return False
 
     def owner(self, path: str) -> "int | None":
         """Return the uid that owns a file, or None where that is not to be found out."""

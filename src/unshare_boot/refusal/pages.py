@@ -42,6 +42,7 @@ OF_THE_MACHINE = (
     "no-overlay-file-system",
     "no-interfaces-for-the-gate",
     "no-ipv6",
+    "initramfs-as-root",
     "no-resolver-configuration",
     "no-such-system-call",
     "wsl-1",

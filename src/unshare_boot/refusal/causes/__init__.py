@@ -106,6 +106,7 @@ CAUSES = (
     Cause("tun-device", programs.no_tun),
     Cause("old-slirp4netns", programs.old_slirp4netns),
     Cause("no-way-out", programs.no_way_out),
+    Cause("initramfs-as-root", programs.initramfs_as_root),
     Cause("filter-of-pasta", seccomp_and_lsm.filter_of_the_driver),
     Cause("debian-switch", rights.debian_switch, ("unshare",), (EPERM,)),
     Cause(

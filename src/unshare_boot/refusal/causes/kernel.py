@@ -130,11 +130,11 @@ def no_ipv6(case: Case) -> "Finding":
             "IPv6 is switched off in this kernel (there is no /proc/sys/net/ipv6)",
             f"start the kernel without ipv6.disable=1, {others}",
         )
+    # That of a new one is always what the kernel was started with: net/ipv6/addrconf.c.
     if machine.number("/proc/sys/net/ipv6/conf/lo/disable_ipv6") == 1:
         return (
             "IPv6 is switched off in new network namespaces (net.ipv6.conf.lo.disable_ipv6 is 1)",
-            "sudo sysctl -w net.ipv6.conf.all.disable_ipv6=0 net.ipv6.conf.default.disable_ipv6=0, "
-            f"{others}",
+            f"start the kernel without ipv6.disable_ipv6=1, {others}",
         )
     return None
 

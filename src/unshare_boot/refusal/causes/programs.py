@@ -1,5 +1,8 @@
 """What has to be installed or to be there: programs, devices, the namespaces to join."""
 
+import os
+from errno import EINVAL
+
 from ...errors import shown
 from ...namespaces import NAMESPACES
 from ...resolv_conf import RESOLV_CONF
@@ -17,6 +20,7 @@ PACKAGES = {  # of Debian and Ubuntu
 }
 
 TUN = "/dev/net/tun"
+ON_THE_HOST = "; in a container, on the host"
 
 
 def missing_program(case: Case) -> "Finding":
@@ -35,13 +39,20 @@ def no_tun(case: Case) -> "Finding":
     if case.item != "net" or case.call or "tun" not in case.reason:
         return None
     if not machine.exists(TUN):
-        return (
-            f"there is no {TUN}",
-            "sudo modprobe tun; for a container: docker run --device /dev/net/tun ...",
-        )
+        return f"there is no {TUN}", _device(machine.container())
+    if machine.lacks_driver(TUN):
+        return f"this kernel has no driver loaded for {TUN}", f"sudo modprobe tun{ON_THE_HOST}"
     if not machine.writable(TUN):
         return f"this user may not open {TUN}", f"sudo chmod 0666 {TUN}"
     return None
+
+
+def _device(container: str) -> str:
+    if container in ("Docker", "Podman"):
+        return f"{container.lower()} run --device {TUN} ..."
+    if container and container != "systemd":
+        return f"give the container {TUN}; on the host, sudo modprobe tun makes it"
+    return f"sudo modprobe tun; and sudo chmod 0666 {TUN}, if it is root's alone then"
 
 
 def old_slirp4netns(case: Case) -> "Finding":
@@ -62,6 +73,20 @@ def no_way_out(case: Case) -> "Finding":
         "no interface here has a route that leads out, and pasta copies that of one",
         "net=slirp4netns, which takes none, or net, since nothing can be reached from here (for a "
         "container: leave --network none out)",
+    )
+
+
+def initramfs_as_root(case: Case) -> "Finding":
+    """pasta(1) gives itself an empty root; from the first one of all nothing can: pivot_root(2)."""
+    refused = "pivot_root" in case.reason and os.strerror(EINVAL) in case.reason
+    if case.item != "net" or case.call or not refused:
+        return None
+    if not any((each.point, each.kind) == ("/", "rootfs") for each in case.machine.mounts()):
+        return None
+    return (
+        "/ is the initramfs here (rootfs), from which pasta cannot go to a root of its own, as it "
+        "does by pivot_root(2)",
+        "net=slirp4netns, or net=gate",
     )
 
 

@@ -19,6 +19,10 @@ DRIVERS_CALLS = {
     "setns(": "setns",
 }
 OF_UNPRIVILEGED = "unprivileged_userns"  # the profile of what an ordinary program becomes
+FLAG = "the flag attach_disconnected"  # for what has no path: a namespace, a mount of no directory
+RULES = (
+    f"in that profile {FLAG} and the rules capability, mount, umount, userns, none of them denied"
+)
 SETTING = "kernel.apparmor_restrict_unprivileged_userns"  # of Ubuntu alone
 
 
@@ -92,10 +96,12 @@ def apparmor_on_ubuntu(case: Case) -> "Finding":
 
 
 def apparmor_profile(case: Case) -> "Finding":
-    """A profile that confines this process: apparmor(7)."""
+    """A profile that confines this process: apparmor(7), apparmor.d(5)."""
     if not (case.call or case.item):
         return None
     name, mode = profile(case.machine)
+    if mode == "(complain)":
+        return _without_a_path(name) if case.errno == EACCES else None
     stacked = name.split("//&")  # one upon the other, apparmor(7)
     if mode not in ("(enforce)", "(mixed)") or (
         case.errno != EACCES and case.call != "mount" and OF_UNPRIVILEGED not in stacked
@@ -104,7 +110,15 @@ def apparmor_profile(case: Case) -> "Finding":
     lifted = engine(case.machine.container()).apparmor
     return (
         f"the AppArmor profile {shown(name)} confines this process",
-        f"{lifted}, or a rule in that profile" if lifted else "a rule in that profile",
+        f"{lifted}, or {RULES}" if lifted else RULES,
+    )
+
+
+def _without_a_path(name: str) -> "tuple[str, str]":
+    return (
+        f"the AppArmor profile {shown(name)} only complains, and yet refuses files that have no "
+        "path here, such as those of namespaces",
+        f"{FLAG} in that profile",
     )
 
 
