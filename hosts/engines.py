@@ -80,6 +80,12 @@ class Docker:
         """Run a command, and return the lines of its output."""
         return _lines(self.run(command, *shlex.split(" ".join(options))))
 
+    def build(self, context: Path) -> str:
+        """Build an image: ``docker build``; return what it says, with what was run."""
+        done = self._docker("build", "--no-cache", "--network=none", str(context))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
     def run_by_containerd(
         self, command: Sequence[str | Path], *options: str
     ) -> subprocess.CompletedProcess[str]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
 import subprocess
+import zipfile
+from pathlib import Path
 
 import pytest
 
-from harness import Python
+from harness import Python, Session
 from hosts.engines import Docker
+from hosts.table import started
 
 CODE = """
 import ctypes, errno, os, socket, subprocess, unshare_boot
@@ -89,3 +95,85 @@ def test_its_own_socket_works_under_the_filter(docker: Docker, newest: Python) -
     client = ["docker", "--host", f"unix://{docker.directory}/docker.sock", "version"]
     command = ["-m", "unshare_boot", "run", "sockets=unix", "--", *client]
     assert "Server:" in newest.run(command, as_root=True).ok()
+
+
+TUN = "--device=/dev/net/tun"
+PLACE = re.compile("DIR|PID")  # in a list of the doctor's, where it puts one of its own
+
+
+def test_pasta(docker: Docker, newest: Python) -> None:
+    """No capability has the profile allow pivot_root(2); and it needs an interface to copy."""
+    command = newest.command("import unshare_boot; print(*unshare_boot.active())")
+    unshare = "--env=PY_UNSHARE=user,mount,net=pasta"
+    said = told(docker.run(command, TUN, "--cap-add=SYS_ADMIN", unshare))
+    assert "a seccomp filter forbids pivot_root(2), which pasta takes" in said["why"]
+    option = "--security-opt seccomp=unconfined"
+    assert option in said["cure"]
+    said = told(docker.run(command, *option.split(), unshare))
+    assert said["why"].strip() == "there is no /dev/net/tun"
+    assert said["cure"] == f"docker run {TUN.replace('=', ' ')} ..."
+    assert lines(docker.run(command, TUN, *option.split(), unshare)) == ["user net mount"]
+    alone = ("--network=none", TUN, *option.split())
+    said = told(docker.run(command, *alone, unshare))
+    assert "no interface here has a route that leads out" in said["why"]
+    for other in ("net=slirp4netns", "net,"):
+        assert other in said["cure"]
+        instead = f"--env=PY_UNSHARE=user,mount,{other.rstrip(',')}"
+        assert lines(docker.run(command, *alone, instead)) == ["user net mount"]
+    assert "leave --network none out" in said["cure"]
+
+
+DOCKERFILE = """
+FROM plain
+COPY . /
+RUN PY_UNSHARE=user,net python3 -c "" 2>/tmp/said; echo "status $?" && cat /tmp/said
+RUN PY_UNSHARE=sockets=unix python3 -c "import unshare_boot; print(*unshare_boot.active())"
+"""
+
+
+def test_docker_build(docker: Docker, session: Session, workdir: Path) -> None:
+    """It has the same filter and no option for that; the cure says what works there."""
+    copy_of_python(session.wheel("pth"), workdir)
+    (workdir / "Dockerfile").write_text(DOCKERFILE)
+    said = docker.build(workdir)
+    assert (
+        "status 125\n" in said
+        and "in docker build, which has no such option, sockets=unix w" in said
+    )
+    assert "\nsockets\n" in said
+
+
+def copy_of_python(wheel: Path, tree: Path) -> None:
+    """Debian's Python, and the wheel, below a directory: no directory is bound in a build."""
+    python = Path("/usr/bin/python3")
+    library = Path("/usr/lib", python.resolve().name)
+    ldd = ["ldd", str(python), *map(str, library.glob("lib-dynload/_ctypes.*"))]
+    linked = subprocess.run(ldd, capture_output=True, text=True, check=True).stdout
+    files = [python, Path("/usr/bin/sh"), Path("/usr/bin/cat")]
+    files += [Path(file) for file in set(re.findall(r"(/\S+) \(0x", linked))]
+    for file in files:
+        copy = tree / "usr" / file.relative_to("/usr" if file.parts[1] == "usr" else "/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(file, copy)
+    left_out = shutil.ignore_patterns("test", "idlelib", "config-*", "__pycache__")
+    shutil.copytree(library, tree / library.relative_to("/"), ignore=left_out)
+    site = tree / "usr/local/lib" / library.name / "dist-packages"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+
+
+def told(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The lines of a refusal, by label."""
+    assert (done.returncode, done.stdout) == (125, ""), done
+    return dict(line.strip().split(": ", 1) for line in done.stderr.splitlines()[1:])
+
+
+def test_the_doctor_where_nothing_is_writable(docker: Docker, newest: Python) -> None:
+    """It says of each list what a start in the same container comes to."""
+    options = ["--read-only", "--security-opt=seccomp=unconfined"]
+    command = newest.command(["-m", "unshare_boot", "--json"])
+    said = json.loads(docker.run(command, *options).stdout)["items"]
+    works = {each["list"]: each["works"] for each in said if not PLACE.search(each["list"])}
+    assert "user" in works and len(works) > 20, works
+    found = started(docker.lines, newest, options, list(works), "once")
+    assert [each["status"] == 0 for each in found] == list(works.values())
