@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from harness import Finished, Python, User, ours, own_shared_mounts, require_root, require_tool
+from harness import (
+    Finished,
+    Python,
+    User,
+    ours,
+    own_shared_mounts,
+    require_root,
+    require_strace,
+    require_tool,
+)
 
 # Tells of each path what can be done there, in one word.
 LOOK = """
@@ -76,7 +85,7 @@ def test_rw_before_the_newer_system_calls(
     newest: Python, home: Path, call: str, error: str
 ) -> None:
     """Old kernels lack them, and old seccomp profiles forbid them."""
-    strace = [require_tool("strace"), "-f", "-o", "/dev/null"]
+    strace = [require_strace(call), "-f", "-o", "/dev/null"]
     strace += ["-e", f"inject={call}:error={error}"]
     for mounts in ("ro=/,rw=.", "ro=..,tmpfs=sub,rw=.", "ro=.git,rw=.,ro=/"):
         command = newest.command(["-c", LOOK, home / "project", home / "project/.git", home])
@@ -91,7 +100,7 @@ def test_ro_before_mount_setattr_where_not_every_mount_can_be_reached(
     newest: Python, home: Path, mounts: str
 ) -> None:
     """One below a directory of root's, mode 0700: the remounts leave that out."""
-    strace = [require_tool("strace"), "-f", "-o", "/dev/null"]
+    strace = [require_strace("open_tree,mount_setattr"), "-f", "-o", "/dev/null"]
     strace += ["-e", "inject=open_tree,mount_setattr:error=ENOSYS"]
     who = newest.user
     change = ["setpriv", f"--reuid={who.uid}", f"--regid={who.gid}", "--clear-groups"]
@@ -111,7 +120,7 @@ def test_ro_before_mount_setattr_where_not_every_mount_can_be_reached(
 def test_what_others_inside_could_get_to_is_not_left_out(newest: Python, home: Path) -> None:
     """Root without CAP_DAC_OVERRIDE cannot get there, and can become the user who can."""
     without = "-dac_override,-dac_read_search"
-    strace = [require_tool("strace"), "-f", "-o", "/dev/null"]
+    strace = [require_strace("open_tree,mount_setattr"), "-f", "-o", "/dev/null"]
     strace += ["-e", "inject=open_tree,mount_setattr:error=ENOSYS"]
     closed = str(home.parent / "closed")
     script = f"""

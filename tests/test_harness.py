@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, User, id_map, namespaces, own_shared_mounts, require_root, require_tool
+from harness import (
+    Finished,
+    Python,
+    User,
+    id_map,
+    namespaces,
+    own_shared_mounts,
+    require_kernel,
+    require_root,
+    require_strace,
+    require_tool,
+)
 from harness.session import PROJECT
 
 
@@ -75,7 +86,25 @@ def test_what_is_missing_is_skipped_but_not_in_ci(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "getuid", lambda: 1000)
     with pytest.raises(pytest.fail.Exception, match="root"):
         require_root()
+    with pytest.raises(pytest.fail.Exception, match="knows mount_setattr,no_such_call"):
+        require_strace("mount_setattr,no_such_call")
+    with pytest.raises(pytest.fail.Exception, match="needs Linux 99"):
+        require_kernel("99.1")
     assert Path(require_tool("sh")).is_file()
+    assert require_strace("mount_setattr") == require_tool("strace")
+    require_kernel("3.8")
+
+
+def test_what_an_old_kernel_refuses_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not where the kernel is new enough."""
+    refused = Finished(125, "", "more: docs/troubleshooting-machine.md#overlays-for-root-only\n")
+    with pytest.raises(AssertionError, match="status 125"):
+        refused.ok()
+    monkeypatch.delenv("CI", raising=False)
+    old = os.uname_result(("Linux", "lab", "5.10.0-32-amd64", "", "x86_64"))
+    monkeypatch.setattr(os, "uname", lambda: old)
+    with pytest.raises(pytest.skip.Exception, match=r"needs Linux 5\.11"):
+        refused.ok()
 
 
 MOUNTS = "/proc/self/mountinfo"

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, User, ours, own_shared_mounts, require_tool
+from harness import (
+    Python,
+    User,
+    ours,
+    own_shared_mounts,
+    require_kernel,
+    require_strace,
+)
 
 READ = "import sys; sys.stdout.write(open(sys.argv[1]).read())"
 
@@ -158,7 +165,7 @@ def test_ro_then_tmpfs_leaves_one_place_to_write(newest: Python, tree: Path) -> 
 @pytest.mark.parametrize("error", ["ENOSYS", "EPERM"])
 def test_ro_before_mount_setattr(newest: Python, tree: Path, error: str) -> None:
     """Old kernels lack the call, old seccomp profiles forbid it; flags that are locked stay."""
-    strace = require_tool("strace")
+    strace = require_strace("mount_setattr")
     code = f"{WRITE_ALL}\nprint(*(oct(os.statvfs(path).f_flag & 14) for path in sys.argv[1:]))"
     command = newest.command(["-c", code, tree, tree / "sub"])
     done = newest.user.run(
@@ -180,7 +187,7 @@ mkdir {0}/c; mount -t tmpfs none {0}/c; exec "$@"
 def test_ro_where_mounts_hide_others(newest: Python, tree: Path, error: str) -> None:
     """proc_pid_mountinfo(5) tells of them, and their paths lead nowhere."""
     inject = ["-e", f"inject=mount_setattr:error={error}"] if error else []
-    strace = [require_tool("strace"), "-f", "-o", "/dev/null", *inject]
+    strace = [require_strace("mount_setattr"), "-f", "-o", "/dev/null", *inject]
     outer = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-ec", HIDING.format(tree)]
     command = newest.command(["-c", WRITE_ALL, tree, tree / "c"])
     for listing in (f"mount,ro={tree}", f"user,ro={tree}"):
@@ -207,6 +214,7 @@ print(subprocess.check_output("./script", text=True), end="")
 import shutil
 shutil.rmtree("sub"); os.mkdir("sub"); print(os.listdir("sub"))
 """
+BY_USERS = "6.6"  # before that such a user cannot remove what was emptied: reference.md
 OVERLAID = """\
 ./linked 1more 2
 ./one 1more 2
@@ -221,6 +229,7 @@ ran
 
 
 def test_overlay_of_the_working_directory(either: Python, tree: Path) -> None:
+    require_kernel(BY_USERS)
     (tree / "script").chmod(0o644)
     before = snapshot(tree)
     assert either.run(OVERLAY, unshare="user,overlay=.", cwd=tree).ok() == OVERLAID
@@ -235,6 +244,7 @@ def test_overlay_as_root(newest: Python, tree: Path) -> None:
 
 
 def test_overlay_from_elsewhere_and_below(newest: Python, tree: Path) -> None:
+    require_kernel(BY_USERS)
     before = snapshot(tree)
     done = newest.run(["-c", OVERLAY, tree], unshare=f"user,overlay={tree}")
     assert done.ok() == OVERLAID
@@ -508,6 +518,7 @@ def test_root_s_mounts_do_not_get_out(
 
 
 def test_shared_is_fine_below_a_user_namespace(newest: Python, tree: Path) -> None:
+    require_kernel(BY_USERS)
     done = newest.run(OVERLAY, unshare="user,mount=shared,overlay=.", cwd=tree)
     assert done.ok() == OVERLAID
 

@@ -35,7 +35,13 @@ from harness.interpreters import Interpreter
 from harness.mounts import ours, own_shared_mounts
 from harness.outer import FILES, id_map, lasting_inode, members, namespace_inode, namespaces
 from harness.processes import Finished, Python, User
-from harness.require import require_module, require_root, require_tool
+from harness.require import (
+    require_kernel,
+    require_module,
+    require_root,
+    require_strace,
+    require_tool,
+)
 from harness.session import Session
 from harness.waiting import until
 
@@ -53,8 +59,10 @@ __all__ = [
     "namespaces",
     "ours",
     "own_shared_mounts",
+    "require_kernel",
     "require_module",
     "require_root",
+    "require_strace",
     "require_tool",
     "until",
 ]

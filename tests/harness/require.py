@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import subprocess
 from typing import NoReturn
 
 import pytest
@@ -34,6 +35,23 @@ def require_module(name: str) -> None:
     """Skip a test that imports what is not installed, or fail where CI is set."""
     if importlib.util.find_spec(name) is None:
         _lacking(f"needs the package {name}")
+
+
+def require_kernel(version: str) -> None:
+    """Skip a test of what an older kernel cannot do, ``version`` being such as 6.6."""
+    have = [int(number) for number in os.uname().release.replace("-", ".").split(".")[:2]]
+    if have < [int(number) for number in version.split(".")]:
+        _lacking(f"needs Linux {version}")
+
+
+def require_strace(calls: str = "") -> str:
+    """The path of strace(1), of one that knows all of these system calls, separated by commas."""
+    path = require_tool("strace")
+    command = [path, "-e", f"trace={calls or 'all'}", "-o", "/dev/null", "true"]
+    said = subprocess.run(command, stderr=subprocess.PIPE, text=True).stderr
+    if "invalid system call" in said:
+        _lacking(f"needs a strace that knows {calls}")
+    return path
 
 
 def _lacking(reason: str) -> NoReturn:
