@@ -14,6 +14,7 @@ from filelock import FileLock
 NAMES = {  # by suite
     "bullseye": "Linux 5.10, of Debian 11",
     "bookworm": "Linux 6.1, of Debian 12",
+    "bookworm-i386": "Linux 6.1, of Debian 12, with programs of 32 bits",
     "trixie": "Linux 6.12, of Debian 13",
     "forky": "Linux 7.2, of Debian's testing",
 }
@@ -33,8 +34,8 @@ def results(suite: str, wheel: Path) -> list[dict]:  # type: ignore[type-arg]
         if not (LAB / suite / "initrd").exists():
             _script("mkkernel", suite)
         _script("mkroot", suite, wheel)
-        shutil.copy(SCRIPTS / "inside.py", name)
-        shutil.copy(HERE / "cures.py", name)
+        for script in (SCRIPTS / "inside.py", SCRIPTS / "scenarios.py", HERE / "cures.py"):
+            shutil.copy(script, name)
         rows = []
         for words in ("", *MORE.get(suite, ())):
             found, _, log = _script("boot", suite, name, *words.split()).partition("end\n")
