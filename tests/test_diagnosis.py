@@ -326,6 +326,16 @@ def test_a_seccomp_filter_of_hostnames(each: Python) -> None:
     filtered(each, "user,uts", name="sethostname").ok()
 
 
+def test_a_seccomp_filter_of_hostnames_shows_before(each: Python) -> None:
+    """One message has both obstacles."""
+    found = told(filtered(each, "uts=box", name="sethostname"))
+    assert found.cause == "lists-without-user"
+    assert "; and a seccomp filter forbids sethostname(2) to this process: " in found.why
+    assert "'user,uts=box'; and uts without a name, or " in found.cure
+    assert "sethostname" not in told(filtered(each, "uts", name="sethostname")).why
+    assert "sethostname" not in told(filtered(each, "uts=box", flag=0x40000000)).why
+
+
 def test_a_filter_that_is_not_to_blame(each: Python) -> None:
     done = filtered(each, "net", flag=0x02000000)  # of cgroup namespaces
     assert told(done).cure == "add user to the list: PY_UNSHARE='user,net'"

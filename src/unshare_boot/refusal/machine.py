@@ -2,7 +2,7 @@
 
 import os
 import sys
-from errno import E2BIG, EBADF, EINVAL, ENODEV, ENOENT, ENOSYS, ENXIO, EOVERFLOW
+from errno import E2BIG, EBADF, EINVAL, ENODEV, ENOENT, ENOSYS, ENXIO, EOVERFLOW, EPERM
 
 from ..child import prctl, try_in_child
 from ..errors import UnshareError
@@ -308,6 +308,27 @@ class Machine:
         except UnshareError as error:
             return error
         return None
+
+    def filters_hostnames(self) -> bool:
+        """Tell whether a filter answers sethostname(2), in a child that may call it.
+
+        Podman's default profile is such a filter, where the container lacks CAP_SYS_ADMIN.
+        """
+        if self.root or self.status("Seccomp") != "2":
+            return False
+
+        def attempt(_: int) -> None:
+            _end_in_time()
+            for name in ("user", "uts"):
+                unshare(name)
+            if _errno_of("sethostname", None, -1) != EINVAL:
+                raise UnshareError(EPERM, "", "uts", "sethostname")
+
+        try:
+            try_in_child(attempt)
+        except UnshareError as error:
+            return error.system_call == "sethostname"
+        return False
 
     def mounts_fresh(self, item: str) -> bool:
         """Tell whether a list with ``user`` gets a fresh proc or sys, by trying in a child.

@@ -34,6 +34,7 @@ def also_in_the_way(case: Case, slug: str) -> "list[Why]":
     looks: list[tuple[Look, Case]] = []
     if slug == "lists-without-user":  # which has tried it, with the kernel's ids
         looks.append((rights.faked_ids, _map_of_users(case)))
+        looks.append((seccomp_and_lsm.filter_of_hostnames, case))
     elif case.call == "unshare":
         looks += _of_users(case, slug)
     looks += _of_mounts(case)

@@ -32,9 +32,21 @@ def seccomp(case: Case) -> "Finding":
     flag = NAMESPACES[case.unshared].flag if case.unshared else 0
     if not machine.filtered(name, flag):
         return None
-    container = machine.container()
+    return _forbidden(case, name)
+
+
+def filter_of_hostnames(case: Case) -> "Finding":
+    """What a list with a hostname would meet next, once it has a user namespace."""
+    if not case.plan.uts or not case.machine.filters_hostnames():
+        return None
+    return _forbidden(case, "sethostname")
+
+
+def _forbidden(case: Case, name: str) -> "tuple[str, str]":
+    container = case.machine.container()
     cure = engine(container).seccomp.format(f"{name}(2)")
-    if name == "sethostname" and case.plan.user is not None:  # else it has that
+    lacks_it = case.plan.user is not None or case.call != name  # else it has CAP_SYS_ADMIN
+    if name == "sethostname" and lacks_it:
         cure = f"{engine(container).grant('SYS_ADMIN')}, or {cure}"
     if name == "sethostname":
         cure = f"uts without a name, or {cure}"
