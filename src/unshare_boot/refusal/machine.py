@@ -319,8 +319,11 @@ class Machine:
 
         def attempt(_: int) -> None:
             _end_in_time()
-            for name in ("user", "uts"):
-                unshare(name)
+            try:
+                unshare("user")
+            except UnshareError:
+                pass  # it is in a new one already, as long as that has no id map
+            unshare("uts")
             if _errno_of("sethostname", None, -1) != EINVAL:
                 raise UnshareError(EPERM, "", "uts", "sethostname")
 

@@ -3,7 +3,7 @@
 Only what shows already is told, so that one message has all that there is to do.
 """
 
-from errno import EACCES, ENOSPC, EPERM
+from errno import EACCES, ENOENT, ENOSPC, EPERM
 
 from ...errors import UnshareError
 from ...namespaces import NAMESPACES
@@ -34,9 +34,10 @@ def also_in_the_way(case: Case, slug: str) -> "list[Why]":
     looks: list[tuple[Look, Case]] = []
     if slug == "lists-without-user":  # which has tried it, with the kernel's ids
         looks.append((rights.faked_ids, _map_of_users(case)))
-        looks.append((seccomp_and_lsm.filter_of_hostnames, case))
     elif case.call == "unshare":
         looks += _of_users(case, slug)
+    if slug in ("lists-without-user", "root-that-cannot-map-itself"):
+        looks.append((seccomp_and_lsm.filter_of_hostnames, case))
     looks += _of_mounts(case)
     found = [look(each) for look, each in looks]
     return [each for each in found if each]
@@ -45,6 +46,8 @@ def also_in_the_way(case: Case, slug: str) -> "list[Why]":
 def _of_users(case: Case, slug: str) -> "list[tuple[Look, Case]]":
     looks: list[tuple[Look, Case]] = [(rights.no_right_without_user, case)]
     if case.plan.user is None and case.machine.capable():
+        if case.plan.net in ("lo", "gate"):  # others leave lo as it is
+            looks.append((rights.network_rights, case))
         return looks
     if slug == "debian-switch":  # which does not forbid other namespaces
         other = _refused(case, "uts", "unshare", NAMESPACES["uts"].flag_name, EPERM)
@@ -83,12 +86,13 @@ def _of_mounts(case: Case) -> "list[tuple[Look, Case]]":
         looks.append((seccomp_and_lsm.apparmor_profile, _refused(case, "", "mount", "/", EACCES)))
     for name in ("proc", "sys"):
         if (name,) in case.plan.operations and case.target != f"/{name}":
-            looks.append((_no_fresh, _refused(case, name, "mount", f"/{name}", EPERM)))
+            number = EPERM if case.machine.exists(f"/{name}") else ENOENT
+            looks.append((_no_fresh, _refused(case, name, "mount", f"/{name}", number)))
     return looks
 
 
 def _no_fresh(case: Case) -> "Why | None":
-    found = mounts.masked(case) or mounts.read_only(case)
+    found = mounts.masked(case) or mounts.read_only(case) or mounts.none_to_begin_with(case)
     return None if found and case.machine.mounts_fresh(case.item) else found
 
 
