@@ -75,7 +75,7 @@ class Cell:
     Attributes:
         works: it was entered.
         cause: the heading on a page of troubleshooting, where it was refused.
-        proved: how many ways out of its cure were taken, and led somewhere.
+        proved: how many ways out of its cure were taken.
     """
 
     works: bool
@@ -136,9 +136,8 @@ HEAD = """
 What comes of a list in real containers and sandboxes: with the options in the first column, as root
 of the container where no user is named, and under the engine's default profile where none is.
 `python -m pytest hosts` makes this table. It takes each refusal at its word: every way out that the
-cure names is taken, as printed, and the list works then or meets another obstacle. In parentheses
-is how many ways there are. `unshare-boot check` and `PY_UNSHARE_ON_ERROR=warn` agree with the real
-start in each of them.
+cure names is taken, as printed, and the list works then. In parentheses is how many ways there
+are. `unshare-boot check` and `PY_UNSHARE_ON_ERROR=warn` agree with the real start in each of them.
 
 The host has Linux 6.18 and no AppArmor; the engines are those of Debian 12. containerd is started
 by ctr(8), which sets no_new_privs; with a token, as Kubernetes gives one, the cure speaks of that.
@@ -205,7 +204,7 @@ def examine(
         outcomes = started(run, python, more, [cure for _, cure in tried], "once")
         for (unshare, cure), each in zip(tried, outcomes):
             said = f"{unshare} became {cure} with {more}: {each['told']}"
-            assert each["status"] == 0 or cause_of(each) != cells[unshare].cause, said
+            assert each["status"] == 0, said
             cells[unshare].proved += 1
     for unshare, cell in cells.items():
         assert cell.works or cell.proved, f"no way out for {unshare}: {found[unshare]['told']}"
