@@ -13,7 +13,7 @@ class Way(NamedTuple):
     """One way out.
 
     Attributes:
-        options: for the engine, to add; one that starts with ``without`` is to be left out.
+        options: for the engine, to add; what follows ``without`` is the start of one to leave out.
         unshare: the list.
     """
 
@@ -64,7 +64,7 @@ def _alternatives(step: str, taken: Taken) -> list[Edit]:
     for options in re.findall(r"(?:docker|podman) run (-.*?) \.\.\.", step):
         found.append((tuple(shlex.split(options)), "", ""))
     for option in re.findall(r"(?:docker|podman) run without (-[^;,]*)", step):
-        found.append((("without", *shlex.split(option)), "", ""))
+        found.append((("without", option.strip()), "", ""))
     for option in re.findall(r"run the container with (--cap-add=\w+)", step):
         found.append(((option,), "", ""))
     for name in re.findall(r"\badd (\S+) to the list", step):

@@ -222,11 +222,10 @@ def started(
 
 def applied(options: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:
     """Return options with those of a cure; what they say of one thing, they say once."""
-    if "without" in more:
-        at = more.index("without")
-        left_out = " ".join(more[at + 1 :])
-        options = [each for each in options if not each.startswith(left_out)]
-        more = more[:at]
+    before = ("", *more)
+    left_out = tuple(word for last, word in zip(before, more) if last == "without")
+    more = [word for last, word in zip(before, more) if "without" not in (last, word)]
+    options = [each for each in options if not left_out or not each.startswith(left_out)]
     words = iter(more)
     pairs = [f"{each} {next(words)}" if each in APART else each for each in words]
     names = {pair.partition("=")[0] for pair in pairs} - {"--cap-add", "--volume /sys:/sys"}
