@@ -38,6 +38,10 @@ class Refused(Exception):
         self.names = names
 
 
+class Unforeseen(Exception):
+    """An overlay over mounts: each gets one of its own, unless it is somebody else's."""
+
+
 @dataclass
 class Held:
     """A process whose namespaces can be joined: which of them are its own, and whose it is."""
@@ -208,6 +212,7 @@ def predict(world: World, meaning: Meaning, cwd: str) -> Seen:
 
     Raises:
         Refused: it should not start.
+        Unforeseen: this does not know.
     """
     process = Process(world, meaning, cwd)
     try:
@@ -614,7 +619,7 @@ def _overlay(process: Process, view: View, path: str) -> str:
     mount, lower = place
     on_it = [each for each in view.below(mount) if each.at and each.at[0] is mount]
     if any(each.at and each.at[1].below(lower) for each in on_it):
-        raise Absent
+        raise Unforeseen
     if process.meaning.get("user") == "none" or lower.depth + 1 > DEEPEST:
         raise Absent
     view.attach([Mount(Merged(lower, None), "overlay")], place)

@@ -26,7 +26,7 @@ from proof.chance import examples
 from proof.conftest import Tally, Watch
 from proof.grammar import DIRECTORIES, NAMESPACES, understand
 from proof.lists import escaped
-from proof.model import Held, Refused, Seen, World, look, predict
+from proof.model import Held, Refused, Seen, Unforeseen, World, look, predict
 from proof.stage import ODD, MountLine, stage_of
 
 CI_LISTS = 75  # on each of two interpreters
@@ -280,6 +280,8 @@ def check(world: World, python: Python, case: Case, env: dict[str, str], tally: 
     except Refused as error:
         refused = error
         expected = predict(world, {}, str(place))
+    except Unforeseen:
+        return "left out"
     variables = {**env, **({"PY_UNSHARE_ON_ERROR": "warn"} if case.warn else {})}
     before = (seen_of.mounts(stage.pid), stage.contents())
     try:

@@ -106,7 +106,7 @@ NEEDED: dict[str, tuple[str, dict[str, str]]] = {
     "refusal.causes.seccomp_and_lsm": ("net", {}),
 }
 
-REFUSED = ("net", "user,time=-50000d", "user,net=/proc/self/ns/net")
+REFUSED = ("net", "user,time=-50000d", "user,net=/proc/self/ns/net", "user=auto")
 
 # Each is loaded on the way to user code, by a list that works here or a variable beside it.
 ON_THE_WAY = [

@@ -48,7 +48,8 @@ def ours(line):  # what this start may have mounted; the rest of the machine's m
     place = line.split()[4]
     return place in PLACES or place.startswith(here)
 lines = [line for line in read("/proc/self/mountinfo").splitlines() if ours(line)]
-tops = {line.split()[4]: line.split(" - ") for line in lines}  # what is mounted last is on top
+covered = {tuple(line.split()[1:5:3]) for line in lines}  # parent and place of each
+tops = [line.split(" - ") for line in lines if tuple(line.split()[0:5:4]) not in covered]
 told = {
     "namespaces": {name: link("/proc/self/ns/" + name) for name in names},
     "ids": [os.getresuid(), os.getresgid()],
@@ -60,7 +61,7 @@ told = {
                for name in ("monotonic", "boottime")},
     "status": {name: status.get(name, "").strip() for name in wanted.split()},
     "mounts": sorted([before.split()[4:6] + [word.split(":")[0] for word in before.split()[6:]]
-                      + after.split()[:1] for before, after in tops.values()]),
+                      + after.split()[:1] for before, after in tops]),
     "two": os.getpid() == 2,
     "proc": link("/proc/self") == str(os.getpid()),
     "cwd": link("/proc/self/cwd") if os.getcwd() else "",
