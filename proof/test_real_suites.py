@@ -140,7 +140,19 @@ def listed(release: str) -> set[str]:
     return set(re.findall(rf"^\| {name} \| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE))
 
 
-@pytest.fixture(params=SUITES, ids=lambda suite: suite.release)
+# What these have, the others have too.
+MORE_OF_THE_SAME = ("werkzeug", "pytest-django")
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(
+            each, marks=[pytest.mark.only_full] * each.release.startswith(MORE_OF_THE_SAME)
+        )
+        for each in SUITES
+    ],
+    ids=lambda suite: suite.release,
+)
 def suite(request: pytest.FixtureRequest) -> Suite:
     """One suite after the other."""
     found: Suite = request.param

@@ -172,6 +172,7 @@ def test_a_release(session: Session, place: Path, full: bool, tally: Tally) -> N
     assert (place / "notes.md").read_text() == printed[0]
 
 
+@pytest.mark.only_full  # a release does the same
 def test_a_pull_request_that_would_be_released(session: Session, place: Path, tally: Tally) -> None:
     run_job(place, "ci", "dist", builder(session))
     tally.case()
