@@ -161,8 +161,7 @@ class Gate:
                 self._connections.connect(packet, targets, note)
 
         self._decisions.decide(packet.target, packet.port, "tcp", decided)
-        if self._holds:
-            who()  # while the resolver or the far side is waited for
+        who()  # while the far side is waited for: a socket that is closed takes long to be found
 
     def _datagram_tried(self, packet: "Packet") -> None:
         """Note it, and refuse it unless its port is served: then `_datagrams` does."""
