@@ -271,21 +271,26 @@ def count_growth(
 ) -> None:
     """Count what processes have grown by, while ``act`` is called for so many times.
 
+    An allocator that still settles (a thread's first arena) has grown once; a leak grows each
+    time, so what has grown is looked at twice more.
+
     Args:
         pids: of the processes, by their names.
         what: is done, for the note.
         warm: how often it is done before, until they have all that they ever have.
     """
     act(warm)
-    before = {name: Has.now(pid) for name, pid in pids.items()}
-    act(times)
-    notes = []
-    for name, then in before.items():
-        left, memory = then.growth(f"{name}, {times} {what}")
-        tally.left += left
-        notes.append(f"{name} {memory}")
+    for _ in range(3):
+        before = {name: Has.now(pid) for name, pid in pids.items()}
+        act(times)
+        tally.case(count=times)
+        grown = {name: then.growth(f"{name}, {times} {what}") for name, then in before.items()}
+        left = [line for lines, _ in grown.values() for line in lines]
+        notes = [f"{name} {memory}" for name, (_, memory) in grown.items()]
+        if not left:
+            break
+    tally.left += left
     tally.notes[f"{times:,} {what}"] = ", ".join(notes)
-    tally.case(count=times)
 
 
 @pytest.mark.parametrize("which", ["oldest", "newest"])
@@ -390,7 +395,7 @@ def test_gate_does_not_grow(
         visit(1)  # it has its name by then
         _, gate = sorted(named("unshare-gate", watch))  # the one that waits for the other is first
         # It remembers 10,000 attempts, less up to 1,000 as they come; and a visit is three.
-        count_growth({"gate": gate}, "visits of a gate", tally, visit, 3500, times)
+        count_growth({"gate": gate}, "visits of a gate", tally, visit, 4000, times)
 
 
 @contextlib.contextmanager
