@@ -23,6 +23,7 @@ its own. Each file more would cost a start 0.1 ms.
 """
 
 import os
+import sys
 
 from ..child import keep_only, prctl
 from ..namespaces import REFUSED, attempt, call
@@ -32,10 +33,11 @@ if TYPE_CHECKING:
     import signal as signal
     from signal import sigtimedwait as sigtimedwait
     from signal import sigwaitinfo as sigwaitinfo
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
     from ..namespaces import Start
 
+    Place = tuple[int, int]  # in memory: the first byte's address, and that after the last
     Sender = tuple[int, int, int]  # si_code, si_pid and si_uid, sigaction(2)
 else:
     import _signal as signal  # the same without enums, which cost more to make than all of this
@@ -57,6 +59,7 @@ SI_KERNEL = 0x80
 VALID = 1.0  # seconds that a noted signal counts: the members of a group get one together
 MOST = 255  # of one signal that init counts: its answer is a byte
 HERE = b"!"
+WORD = 8  # bytes of an address
 QUESTION = signal.SIGRTMAX  # it queues, and is delivered after all others, signal(7)
 
 
@@ -158,11 +161,15 @@ class Init:
         self.still_owed: dict[int, int] = {}  # of a signal, how many that wait were init's as well
         self.last_sender: dict[int, Sender] = {}  # of one that waits, who sent the one before it
 
-    def greet(self) -> None:
-        """Let it see that the supervisor lives: it waits for that before it notes any signal."""
+    def greet(self, place: "Place") -> None:
+        """Let it see that the supervisor lives: it waits for that before it notes any signal.
+
+        Args:
+            place: of the command line, for init to show another; it is a copy of this process.
+        """
         try:
             os.read(self.answers, 1)
-            os.write(self.questions, HERE)
+            os.write(self.questions, b"".join(at.to_bytes(WORD, sys.byteorder) for at in place))
         except OSError:  # init is dead, and with it the program
             pass
 
@@ -217,6 +224,29 @@ class Init:
             pass
 
 
+def show_as(name: bytes, place: "Place") -> None:
+    """Show another command line, so that pkill(1) finds the program alone.
+
+    Args:
+        name: what to show, cut to the length of the one that there was.
+        place: where that is in memory.
+    """
+    first, end = place
+    room = end - first - 1  # the last byte stays 0: else it goes on, proc_pid_cmdline(5)
+    if room > 0:
+        attempt("memcpy", pointer_to(first), name[:room].ljust(room, b"\0"), room)
+
+
+def pointer_to(address: int) -> "Any":
+    """Return what a function of the C library takes for a pointer to this address."""
+    from _ctypes import _SimpleCData  # loaded long since, by `attempt`
+
+    class Pointer(_SimpleCData):  # type: ignore[type-arg]
+        _type_ = "P"
+
+    return Pointer(address)
+
+
 def start_init(questions: int, answers: int) -> int:
     """Fork init; return its process id out here.
 
@@ -256,8 +286,11 @@ def be_init(questions: int, answers: int) -> "NoReturn":
     prctl("PR_SET_PDEATHSIG", signal.SIGKILL)
     # Had the supervisor died before that call, this would go on for ever: so it has to answer.
     os.write(answers, HERE)
-    if not os.read(questions, 1):
+    place = os.read(questions, 2 * WORD)
+    if not place:
         os._exit(REFUSED)
+    first, end = (int.from_bytes(place[at:][:WORD], sys.byteorder) for at in (0, WORD))
+    show_as(b"unshare-boot: init", (first, end))
     os.set_blocking(questions, False)
     from time import monotonic
 

@@ -10,7 +10,9 @@ from . import (
     Init,
     addressed,
     hold_signals,
+    pointer_to,
     release_signals,
+    show_as,
     signal,
     sigtimedwait,
     sigwaitinfo,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from ..namespaces import Start
+    from . import Place
 
 MADV_DONTNEED = 4  # include/uapi/asm-generic/mman-common.h
 SI_USER = 0  # si_code is at most this where a process has sent the signal, sigaction(2)
@@ -51,7 +54,7 @@ def go_on_in_child(start: "Start") -> None:
         ready, writer = pipe()
         question_reader, questions = pipe()
         answers, answer_writer = pipe()
-        maps = open_maps()
+        own = open_own_files()
         # One fork right after the other: a page that is written to in between is copied twice.
         init = Init(start_init(question_reader, answer_writer), questions, answers)
         program = fork(alone=not start.plan.pid)
@@ -62,10 +65,10 @@ def go_on_in_child(start: "Start") -> None:
         raise
     if program:
         try:
-            supervise(program, init, writer, maps)
+            supervise(program, init, writer, own)
         finally:
             os._exit(REFUSED)
-    for descriptor in (writer, question_reader, questions, answers, answer_writer, maps):
+    for descriptor in (writer, question_reader, questions, answers, answer_writer, own):
         if descriptor >= 0:
             os.close(descriptor)
     for name in names:
@@ -73,14 +76,14 @@ def go_on_in_child(start: "Start") -> None:
     start.admission = Admission(ready, alarm, mask)
 
 
-def supervise(program: int, init: "Init", writer: int, maps: int) -> "NoReturn":
+def supervise(program: int, init: "Init", writer: int, own: int) -> "NoReturn":
     """Stand in for the program until it ends, then end likewise.
 
     Args:
         program: its process id out here.
         init: what tells whether a signal was sent to the whole group.
         writer: of the pipe where the program waits.
-        maps: of `open_maps`.
+        own: of `open_own_files`.
     """
     heed_children()  # ignored, there would be no status to wait for
     missed = take_waiting()
@@ -91,8 +94,8 @@ def supervise(program: int, init: "Init", writer: int, maps: int) -> "NoReturn":
     os.write(writer, bytes((0, *missed))[:256])
 
     # From here on nothing is imported from a file: the program can have put another in its place.
-    keep_only(init.questions, init.answers, writer, maps)
-    status = accompany(program, init, missed, maps)
+    keep_only(init.questions, init.answers, writer, own)
+    status = accompany(program, init, missed, own)
     init.end()
     end_like(status)
 
@@ -111,7 +114,7 @@ def is_from_kernel_about_child(info: "struct_siginfo") -> bool:
     return info.si_signo == signal.SIGCHLD and info.si_code > SI_USER
 
 
-def accompany(program: int, init: "Init", missed: "list[int]", maps: int) -> int:
+def accompany(program: int, init: "Init", missed: "list[int]", own: int) -> int:
     """Pass signals on to the program, stop and continue with it; return its wait status.
 
     Whatever can be done later is done once the program has lived for a while, or with the first
@@ -121,7 +124,7 @@ def accompany(program: int, init: "Init", missed: "list[int]", maps: int) -> int
         program: its process id out here.
         init: it has not been greeted yet.
         missed: the signals that the program knows of by the pipe.
-        maps: of `open_maps`; it is closed.
+        own: of `open_own_files`; it is closed.
     """
     late = False
     while (status := follow(program)) is None:
@@ -130,13 +133,27 @@ def accompany(program: int, init: "Init", missed: "list[int]", maps: int) -> int
             continue
         if not late:
             late = True
-            init.greet()
+            settle(init, own)
             for number in missed:  # so that none of them stands for the next of its kind
                 init.also_received(number, (SI_USER, 0, 0))
-            release_memory(maps)
         if info is not None:
             pass_on(info, program, init)
     return status
+
+
+def settle(init: Init, own: int) -> None:
+    """Do what could wait: greet init, take another name, give memory back.
+
+    Args:
+        init: it has not been greeted yet.
+        own: of `open_own_files`; it is closed.
+    """
+    place = find_command_line(own)
+    init.greet(place)
+    show_as(b"unshare-boot: supervisor", place)
+    release_memory(own)
+    if own >= 0:
+        os.close(own)
 
 
 def pass_on(info: "struct_siginfo", program: int, init: "Init") -> None:
@@ -225,39 +242,42 @@ def end_like(status: int) -> "NoReturn":
         os._exit(128 + number)  # where it does not: PID 1 of a container is immune to its own
 
 
-def open_maps() -> int:
-    """Return a descriptor of /proc/self/maps, or -1 where there is none.
+def open_own_files() -> int:
+    """Return a descriptor of this process's directory in /proc, or -1 where there is none.
 
     Opened before the program is there, because that can mount another /proc, which lacks this one.
     """
     try:
-        return os.open("/proc/self/maps", os.O_RDONLY)
+        return os.open("/proc/self", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return -1
 
 
-def release_memory(maps: int) -> None:
-    """Give memory back: keep from copying what is shared, and from holding program text.
+def read_own(own: int, name: str) -> bytes:
+    """Return what is in a file of `open_own_files`, and nothing where it cannot be read."""
+    try:
+        with open(os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=own), "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
 
-    Args:
-        maps: of `open_maps`; it is closed.
-    """
+
+def find_command_line(own: int) -> "Place":
+    """Return where in memory the command line is that others see; twice 0 where nobody knows."""
+    fields = read_own(own, "stat").rpartition(b")")[2].split()  # from state on, which is the third
+    return (int(fields[45]), int(fields[46])) if fields[46:] else (0, 0)  # proc_pid_stat(5)
+
+
+def release_memory(own: int) -> None:
+    """Give memory back: keep from copying what is shared, and from holding program text."""
     import gc  # built in
 
     gc.disable()  # a collection writes to every object
-    if maps < 0:
-        return
-    from _ctypes import _SimpleCData  # loaded long since, by `attempt`
-
-    class Address(_SimpleCData):  # type: ignore[type-arg]
-        _type_ = "P"
-
-    with open(maps, "rb") as file:
-        for line in file.read().splitlines():  # proc_pid_maps(5)
-            span, access, _, _, _, *path = line.split(None, 5)
-            if access == b"r-xp" and path and path[0][:1] == b"/":  # comes back when it is used
-                first, end = (int(number, 16) for number in span.split(b"-"))
-                attempt("madvise", Address(first), end - first, MADV_DONTNEED)  # type: ignore[arg-type]
+    for line in read_own(own, "maps").splitlines():  # proc_pid_maps(5)
+        span, access, _, _, _, *path = line.split(None, 5)
+        if access == b"r-xp" and path and path[0][:1] == b"/":  # comes back when it is used
+            first, end = (int(number, 16) for number in span.split(b"-"))
+            attempt("madvise", pointer_to(first), end - first, MADV_DONTNEED)
 
 
 WHOLE = True
