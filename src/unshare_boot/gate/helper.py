@@ -11,7 +11,7 @@ from ..child import end_with, fork, prctl, reap, tell
 from ..lifetime import enter_own_mounts, network_of
 from .descriptors import raise_limit
 from .network import PER_MESSAGE
-from .record import Record
+from .record import Record, quoted
 from .served import Gate
 
 TYPE_CHECKING = False
@@ -63,7 +63,7 @@ def run(
         prctl("PR_SET_DUMPABLE", 0)  # which end_with() has not undone, but a fork may have
         enter_own_mounts()
         if plan.record:  # while the program makes its namespaces, and can still be told
-            from json import dumps  # noqa: F401
+            quoted("")
         raise_limit()  # each connection takes two
         sockets = receive(control)
         if not sockets:  # the program has failed, or started over

@@ -21,8 +21,8 @@ IFLA_ADDRESS = 1  # include/uapi/linux/if_link.h
 IFLA_IFNAME = 3
 IFLA_OPERSTATE = 16
 IFLA_LINKINFO = 18
-IFLA_NET_NS_PID = 19
 IFLA_AF_SPEC = 26
+IFLA_NET_NS_FD = 28
 IFLA_INFO_KIND = 1
 IFLA_INFO_DATA = 2
 IFLA_INET_CONF = 1
@@ -54,13 +54,21 @@ IF_OPER_UP = 6  # include/uapi/linux/if.h
 class Links(Netlink):
     """What can be done to interfaces, routes and neighbours."""
 
-    def make_veth(self, name: str, mac: bytes, peer: str, peer_mac: bytes) -> None:
-        """Make a veth(4) pair, both ends here."""
-        end = link(0) + attribute(IFLA_IFNAME, peer.encode()) + attribute(IFLA_ADDRESS, peer_mac)
-        data = attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, end))
+    def make_veth(
+        self, here: "tuple[str, bytes]", there: "tuple[str, bytes]", index: int, namespace: int
+    ) -> None:
+        """Make a veth(4) pair, one end here and the other elsewhere.
+
+        Args:
+            here: name and hardware address of the end here.
+            there: the same of the other.
+            index: of both.
+            namespace: a descriptor of the network namespace of the other.
+        """
+        peer = _end(index, there) + attribute(IFLA_NET_NS_FD, number(namespace, 4))
+        data = attribute(IFLA_INFO_DATA, attribute(VETH_INFO_PEER, peer))
         info = attribute(IFLA_INFO_KIND, b"veth") + data
-        body = link(0) + attribute(IFLA_IFNAME, name.encode()) + attribute(IFLA_ADDRESS, mac)
-        body += attribute(IFLA_LINKINFO, info)
+        body = _end(index, here) + attribute(IFLA_LINKINFO, info)
         self.ask("RTM_NEWLINK", body, NLM_F_CREATE | NLM_F_EXCL, "veth")
 
     def set_up(self, index: int, loose: bool = False) -> None:
@@ -94,12 +102,6 @@ class Links(Netlink):
                 return answer[at + 4] == IF_OPER_UP
             at += max(4, length + -length % 4)
         return True  # a kernel that does not say
-
-    def move_to(self, index: int, pid: int) -> None:
-        """Move an interface to the network namespace of a process."""
-        self.ask(
-            "RTM_NEWLINK", link(index) + attribute(IFLA_NET_NS_PID, number(pid, 4)), what="move"
-        )
 
     def add_route(
         self, index: int, to: "tuple[bytes, int]", kind: int, table: int, gateway: bytes = b""
@@ -176,6 +178,11 @@ def ranges(numbers: "list[int]") -> "list[tuple[int, int]]":
         else:
             found.append((each, each))
     return found
+
+
+def _end(index: int, end: "tuple[str, bytes]") -> bytes:
+    name, mac = end
+    return link(index) + attribute(IFLA_IFNAME, name.encode()) + attribute(IFLA_ADDRESS, mac)
 
 
 def link(index: int, up: bool = False) -> bytes:
