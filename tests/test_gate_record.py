@@ -178,6 +178,23 @@ def entry(name: str | None, port: int, **more: object) -> str:
     return json.dumps(found)
 
 
+def test_a_name_that_changes(newest: Python, workdir: Path, session: Session) -> None:
+    """By prctl(2), and by execve(2): what is told is the name at that moment."""
+    session.give(workdir)
+    again = f"{CODE}\ntry_tcp('192.0.2.3', {PORT})"
+    code = f"""
+try_tcp('192.0.2.1', {PORT})
+open("/proc/self/comm", "w").write("another")
+try_tcp('192.0.2.2', {PORT})
+os.execv(sys.executable, [sys.executable, "-c", {again!r}])
+"""
+    newest.run(CODE + "\nimport os" + code, unshare="offline,record=r", cwd=workdir).ok()
+    entries = list(map(json.loads, (workdir / "r").read_text().splitlines()))
+    assert len({each["pid"] for each in entries}) == 1
+    first, second, third = (each["command"] for each in entries)
+    assert (first, second) == (third, "another")
+
+
 def test_what_a_record_asks_for(newest: Python, workdir: Path, session: Session) -> None:
     lines = [
         *(entry("b.test", 80), entry("a.test", 443), entry("a.test", 443), entry(None, 22)),

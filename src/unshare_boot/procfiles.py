@@ -77,14 +77,30 @@ def status_field(name: str, path: str = "/proc/self/status") -> str:
     return status_fields(path, name)[0]
 
 
-def status_fields(path: str, *names: str) -> "list[str]":
-    """Return fields of proc_pid_status(5), as status_field() does, of one reading."""
-    text = "\n" + _read(path)
+def status_fields(path: str, *names: str, directory: "int | None" = None) -> "list[str]":
+    """Return fields of proc_pid_status(5), as status_field() does, of one reading.
+
+    Args:
+        path: the file.
+        names: of the fields.
+        directory: a descriptor of the one that the path starts at.
+    """
+    text = "\n" + _read(path, directory)
     found = []
     for name in names:
         _, _, rest = text.partition(f"\n{name}:")
         found.append(rest.partition("\n")[0].strip())
     return found
+
+
+def command_of(process: int) -> str:
+    """Return the name of a process, proc_pid_comm(5).
+
+    Args:
+        process: a descriptor of its directory.
+    """
+    name = _read("comm", process).encode("utf-8", "surrogateescape")
+    return name.removesuffix(b"\n").decode("utf-8", "replace")
 
 
 def mount_number(descriptor: int) -> int:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     Own = Callable[[], None]
     Ends = tuple[Address, Address]  # who asked, and who was asked
-    Asked = Callable[[Question, Ends, str], None]
+    Noted = Callable[[], None]
+    Asked = Callable[[Question, Ends, str], Noted]
     Message = tuple[bytes, list[Any], tuple[Any, ...]]  # data, ancillary data, sender: recvmsg(2)
 
 PORT = 53
@@ -38,7 +39,8 @@ class Answerer:
         book: of the names and their addresses.
         version_6: whether IPv6 addresses lead anywhere.
         search: which names are none, because others are meant.
-        asked: told of each question, both ends, and ``udp`` or ``tcp``.
+        asked: told of each question, both ends, and ``udp`` or ``tcp``, while whoever asks waits;
+            what it returns is called once that one has the answer.
     """
 
     def __init__(
@@ -69,12 +71,13 @@ class Answerer:
 
             def own() -> None:
                 ends = (packed(sender[0]), sender[1]), (sent_to(ancillary), PORT)
-                answer = self.answer(message, ends, "udp")
+                answer, noted = self.answer(message, ends, "udp")
                 if answer:
                     try:
                         handle.sendmsg([answer], answer_from(ancillary), 0, sender)
                     except OSError:  # the one who asked is gone
                         pass
+                noted()
 
             if past and not self._is_own(message):
                 past((message, ancillary, sender), own)
@@ -116,25 +119,30 @@ class Answerer:
         kinds = (names.A, names.AAAA, names.ANY)
         return bool(question and question.kind in kinds and self._search.is_of_list(question.name))
 
-    def answer(self, message: bytes, ends: "Ends", protocol: str) -> bytes:
-        """Return the answer to a message, empty for what is no question."""
+    def answer(self, message: bytes, ends: "Ends", protocol: str) -> "tuple[bytes, Noted]":
+        """Return the answer to a message, empty for what is no question; and what notes it."""
         question = names.read(message)
         if question is None:
-            return b""
+            return b"", nothing
         if self._search.is_none(question.name):
-            return names.no_such_name(question)
-        self._asked(question, ends, protocol)
-        return names.answer(question, self._book, self._version_6)
+            return names.no_such_name(question), nothing
+        noted = self._asked(question, ends, protocol)
+        return names.answer(question, self._book, self._version_6), noted
 
     def _answer_stream(self, received: bytes, ends: "Ends") -> "tuple[bytes, bytes]":
         """Return what to send for what was received, and what is left of that."""
         answers = b""
         while len(received) >= 2 and len(received) >= 2 + int.from_bytes(received[:2], "big"):
             end = 2 + int.from_bytes(received[:2], "big")
-            answer = self.answer(received[2:end], ends, "tcp")
+            answer, noted = self.answer(received[2:end], ends, "tcp")
+            noted()
             answers += len(answer).to_bytes(2, "big") + answer if answer else b""
             received = received[end:]
         return answers, received
+
+
+def nothing() -> None:
+    """Note nothing."""
 
 
 def make_room(talks: "list[Talk]", most: int) -> None:

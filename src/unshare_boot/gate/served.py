@@ -11,7 +11,7 @@ from select import EPOLLIN
 from ..lifetime import find_process
 from ..resolv_conf import search_list
 from . import names, packets, rules
-from .answerer import Answerer, Talk, make_room
+from .answerer import Answerer, Talk, make_room, nothing
 from .decisions import Decisions, target_of, text_of
 from .filters import KEPT
 from .loop import Loop
@@ -180,9 +180,11 @@ class Gate:
                 del self._refused[next(iter(self._refused))]
             self._note("udp", packet, rules.NOT_ALLOWED)
 
-    def _asked(self, question: "names.Question", ends: "Ends", protocol: str) -> None:
+    def _asked(
+        self, question: "names.Question", ends: "Ends", protocol: str
+    ) -> "Callable[[], None]":
         if question.name == names.LOCAL or question.kind not in (names.A, names.AAAA, names.ANY):
-            return
+            return nothing
         known = self._rules.knows_name(question.name)
         if known:
             self._decisions.expect(question.name)
@@ -191,10 +193,14 @@ class Gate:
         self._askers[question.name] = who
         if len(self._askers) > MOST_KEYS:
             del self._askers[next(iter(self._askers))]
-        reason = "" if known else rules.NOT_ALLOWED
-        version = 6 if question.kind == names.AAAA else 4
-        address = text_of(self._names.address(question.name, version))
-        self._record.add("dns", question.name, address, 53, reason, who)
+
+        def noted() -> None:
+            version = 6 if question.kind == names.AAAA else 4
+            address = text_of(self._names.address(question.name, version))
+            reason = "" if known else rules.NOT_ALLOWED
+            self._record.add("dns", question.name, address, 53, reason, who)
+
+        return noted
 
     def _note(self, protocol: str, packet: "Packet", reason: str, who: "Who | None" = None) -> None:
         name = self._names.name(packet.target)

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from ..procfiles import status_fields
+from ..procfiles import command_of, status_fields
 from ..rtnetlink import NLM_F_REQUEST, number
 
 TYPE_CHECKING = False
@@ -18,12 +18,13 @@ TCP, UDP = 6, 17
 ALL_STATES = 0xFFFFFFFF
 MOST_PARENTS = 32
 MOST_KNOWN = 64  # sockets, such as one that asks for both kinds of addresses
+MOST_PROCESSES = 8  # that had a socket lately, each with a descriptor here
 KERNEL = 0  # as the sender of a message, netlink(7)
 MSG_DONTWAIT = 0x40  # include/linux/socket.h
 # The kernel has answered as soon as it was asked. Root inside may send without end; as many as this
 # do not fit before that answer.
 MOST_MESSAGES = 1024
-MOST_SEEN = 2048  # links that are remembered from one search to the next
+MOST_SEEN = 2048  # links of a process that are remembered from one search to the next
 INODE_AT = 16 + 68  # of struct inet_diag_msg, behind the header
 
 
@@ -39,29 +40,99 @@ class Who:
     """
 
     def __init__(
-        self, pid: "int | None" = None, is_inside: "Callable[[str], bool] | None" = None
+        self,
+        pid: "int | None" = None,
+        inner_pid: "int | None" = None,
+        command: "str | None" = None,
+        parents: "list[int] | None" = None,
     ) -> None:
         self.pid = pid
-        self.inner_pid = pid
-        self.command: str | None = None
-        self.parents: list[int] = []
-        if pid is not None:
-            try:
-                numbers, name, parent = status_fields(
-                    f"/proc/{pid}/status", "NSpid", "Name", "PPid"
-                )
-                self.inner_pid = _last(numbers, pid)
-                self.command = _unescaped(name)
-                if is_inside:
-                    self._find_parents(parent, is_inside)
-            except OSError:  # it has ended
-                pass
+        self.inner_pid = inner_pid
+        self.command = command
+        self.parents = parents or []
 
-    def _find_parents(self, parent: str, is_inside: "Callable[[str], bool]") -> None:
-        while len(self.parents) < MOST_PARENTS and is_inside(parent):
-            numbers, above = status_fields(f"/proc/{parent}/status", "NSpid", "PPid")
-            self.parents.append(_last(numbers, int(parent)))
-            parent = above
+
+class Process:
+    """A process, by its directory in /proc: whoever has its number later is another one there.
+
+    To read all about it and its parents takes 0.1 ms, so this is done once; its name is what can
+    change, by execve(2) and prctl(2).
+
+    Args:
+        pid: its number.
+        is_inside: tells whether a process, by name in /proc, is in the same network namespace.
+
+    Raises:
+        OSError: it has ended, or no descriptor is left.
+    """
+
+    def __init__(self, pid: int, is_inside: "Callable[[str], bool]") -> None:
+        self.pid = pid
+        self._is_inside = is_inside
+        self._directory = os.open(f"/proc/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._seen: dict[str, str] = {}  # what its descriptors led to, and their numbers
+        self._latest = ""  # the number of the one that was asked for last: likely that of the next
+        self._who: Who | None = None
+
+    def close(self) -> None:
+        """Let go of it."""
+        os.close(self._directory)
+
+    def has(self, link: str) -> bool:
+        """Tell whether one of the descriptors that are likely leads to a socket."""
+        return self._leads(self._seen.get(link, ""), link) or self._leads(self._latest, link)
+
+    def search(self, link: str) -> bool:
+        """Tell whether any does; and remember the others, which may be asked for."""
+        try:
+            descriptor = os.open("fd", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._directory)
+            try:
+                names = os.listdir(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError:  # it has ended, or no descriptor is left
+            return False
+        if len(self._seen) > MOST_SEEN:
+            self._seen.clear()
+        return any(self._leads(name, link) for name in reversed(names))  # it is likely the latest
+
+    def _leads(self, name: str, link: str) -> bool:
+        if not name:
+            return False
+        try:
+            found = os.readlink(f"fd/{name}", dir_fd=self._directory)
+        except OSError:  # closed since
+            return False
+        if found[:7] == "socket:":
+            self._seen[found] = name
+        if found != link:
+            return False
+        self._latest = name
+        return True
+
+    def who(self) -> Who:
+        """Return what there is to say of it."""
+        if self._who is None:
+            self._who = self._read()
+        who = self._who
+        try:
+            who.command = command_of(self._directory)
+        except OSError:  # it has ended
+            pass
+        return Who(who.pid, who.inner_pid, who.command, who.parents)
+
+    def _read(self) -> Who:
+        who = Who(self.pid, self.pid)
+        try:
+            numbers, above = status_fields("status", "NSpid", "PPid", directory=self._directory)
+            who.inner_pid = _last(numbers, self.pid)
+            while len(who.parents) < MOST_PARENTS and self._is_inside(above):
+                parent = above
+                numbers, above = status_fields(f"/proc/{parent}/status", "NSpid", "PPid")
+                who.parents.append(_last(numbers, int(parent)))
+        except OSError:  # one of them has ended
+            pass
+        return who
 
 
 class Finder:
@@ -76,9 +147,8 @@ class Finder:
         self._diag = diag
         self._network = network
         self._sequence = 0
-        self._latest: list[int] = []  # who was found lately comes first
+        self._latest: list[Process] = []  # who was found lately comes first
         self._known: dict[int, Who] = {}  # of sockets, by inode number
-        self._seen: dict[str, tuple[int, str]] = {}  # what links of /proc led to: process, number
 
     def find(self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]") -> Who:
         """Return the process that has the socket of a connection or datagram.
@@ -99,9 +169,10 @@ class Finder:
     def _owner(self, inode: int) -> Who:
         known = self._known.get(inode)
         if known is None:
-            known = Who(self._holder(f"socket:[{inode}]"), self._is_inside)
-            if known.pid is not None:
-                self._known[inode] = known
+            process = self._holder(f"socket:[{inode}]")
+            if process is None:
+                return Who()
+            known = self._known[inode] = process.who()
             if len(self._known) > MOST_KNOWN:
                 del self._known[next(iter(self._known))]
         return known
@@ -109,7 +180,16 @@ class Finder:
     def only(self) -> "Who | None":
         """Return the only process in the namespace; None where there are more."""
         inside = [name for name in _processes() if self._is_inside(name)]
-        return Who(int(inside[0]), self._is_inside) if len(inside) == 1 else None
+        if len(inside) != 1:
+            return None
+        try:
+            process = Process(int(inside[0]), self._is_inside)
+        except OSError:  # it has ended
+            return None
+        try:
+            return process.who()
+        finally:
+            process.close()
 
     def _inode(
         self, protocol: int, source: "tuple[bytes, int]", target: "tuple[bytes, int]"
@@ -151,38 +231,30 @@ class Finder:
             return 0
         return int.from_bytes(answer[INODE_AT : INODE_AT + 4], sys.byteorder)
 
-    def _holder(self, link: str) -> "int | None":
-        seen = self._seen.get(link)
-        if seen and _is(f"/proc/{seen[0]}/fd/{seen[1]}", link):
-            return seen[0]
-        for pid in list(self._latest):
-            if self._has(pid, link):
-                return pid
+    def _holder(self, link: str) -> "Process | None":
+        for process in self._latest:
+            if process.has(link):
+                return process
+        for process in self._latest:
+            if process.search(link):
+                return process
         for name in reversed(_processes()):
-            if self._is_inside(name) and self._has(int(name), link):
-                self._latest = [int(name), *self._latest[:7]]
-                return int(name)
+            if self._is_inside(name):
+                try:
+                    process = Process(int(name), self._is_inside)
+                except OSError:  # it has ended
+                    continue
+                if process.search(link):
+                    self._remember(process)
+                    return process
+                process.close()
         return None
 
-    def _has(self, pid: int, link: str) -> bool:
-        """Tell whether a process has a socket; and remember the others, which may be asked for."""
-        directory = f"/proc/{pid}/fd"
-        try:
-            names = os.listdir(directory)
-        except OSError:  # it has ended, or no descriptor is left
-            return False
-        if len(self._seen) > MOST_SEEN:
-            self._seen.clear()
-        for name in reversed(names):  # the socket is likely to be the latest
-            try:
-                found = os.readlink(f"{directory}/{name}")
-            except OSError:  # closed since
-                continue
-            if found[:7] == "socket:":
-                self._seen[found] = pid, name
-            if found == link:
-                return True
-        return False
+    def _remember(self, process: Process) -> None:
+        self._latest.insert(0, process)
+        for old in self._latest[MOST_PROCESSES:]:
+            old.close()
+        del self._latest[MOST_PROCESSES:]
 
     def _is_inside(self, name: str) -> bool:
         try:
@@ -195,19 +267,6 @@ class Finder:
 def _last(numbers: str, pid: int) -> int:
     """Return a process's number in its own PID namespace, of proc_pid_status(5)'s NSpid."""
     return int((numbers or str(pid)).split()[-1])
-
-
-def _unescaped(name: str) -> str:
-    """Return a name as it is; proc_pid_status(5) has newlines and backslashes escaped."""
-    text = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return "\\".join(part.replace("\\n", "\n") for part in text.split("\\\\"))
-
-
-def _is(path: str, link: str) -> bool:
-    try:
-        return os.readlink(path) == link
-    except OSError:  # closed since
-        return False
 
 
 def _processes() -> "list[str]":
