@@ -463,7 +463,7 @@ for path in ("mem", "ns/net", "fd/0", "environ"):
     with one.popen(CODE + code, "user=current,net=gate") as child:
         assert child.stdin and child.stdout
         said(child, "ready\n")
-        child.stdin.write(f"{helpers(site)[1]}\n")
+        child.stdin.write(f"{helpers(site)[-1]}\n")
         child.stdin.close()
         assert set(child.stdout.read().split()) == {"EACCES"}
 

@@ -15,6 +15,7 @@ from ..bpf import (
     program,
 )
 from ..namespaces import refused
+from . import KEPT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ IPV4, IPV6 = 0x0800, 0x86DD  # include/uapi/linux/if_ether.h
 TCP, UDP = 6, 17
 SYN, SYN_ACK = 0x02, 0x12
 DNS = 53
-KEPT = 256  # bytes of each packet: headers, and what an ICMP message quotes
 ALL = 0xFFFFFFFF
 
 

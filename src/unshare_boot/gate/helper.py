@@ -9,8 +9,8 @@ import sys
 
 from ..child import end_with, fork, prctl, reap, tell
 from ..lifetime import enter_own_mounts, network_of
+from . import PER_MESSAGE
 from .descriptors import raise_limit
-from .network import PER_MESSAGE
 from .record import Record, quoted
 from .served import Gate
 
@@ -44,42 +44,74 @@ def run(
         path: of a file to be made for the record; empty for none.
     """
     answer, program, control, output = descriptors
-    prctl("PR_SET_DUMPABLE", 0)  # the program may have the same uid, and must not trace it
-    watcher = os.getpid()
-    child = fork()
-    if child:
-        os.close(answer)
-        os.close(control)
-        os.close(program)
-        status = reap(child)
-        if status:  # the namespace behind the gate is gone with it
-            was_killed = os.WIFSIGNALED(status)
-            tell_end(plan, output, path, "was killed" if was_killed else "has failed")
-        return
+    status = gate = None
     try:
-        if check_whole:
-            check_whole()
-        end_with(watcher)
-        prctl("PR_SET_DUMPABLE", 0)  # which end_with() has not undone, but a fork may have
-        enter_own_mounts()
-        if plan.record:  # while the program makes its namespaces, and can still be told
-            quoted("")
-        raise_limit()  # each connection takes two
-        sockets = receive(control)
-        if not sockets:  # the program has failed, or started over
-            return
-        if path:
-            output = os.open(path, APPEND | os.O_CREAT, 0o666)
-        gate = Gate(plan, sockets, network_of(pid), output)
+        prctl("PR_SET_DUMPABLE", 0)  # the program may have the same uid, and must not trace it
+        if plan.record is not None:
+            status = _serve_in_child(answer, program, control)
+        if status is None:
+            gate = _open(plan, pid, check_whole, control, (output, path))
     except BaseException as error:
         tell(answer, error)
         return
-    tell(answer)
-    os.close(answer)
-    try:
-        gate.serve(program)
-    except BaseException:
-        os._exit(1)
+    if gate:
+        tell(answer)
+        os.close(answer)
+        try:
+            gate.serve(program)
+        except BaseException:
+            os._exit(1)
+    elif status:  # the namespace behind the gate is gone with it
+        why = "was killed" if os.WIFSIGNALED(status) else "has failed"
+        tell_end(plan, output, path, why)
+
+
+def _open(
+    plan: "Plan",
+    pid: str,
+    check_whole: "Callable[[], None] | None",
+    control: int,
+    record: "tuple[int, str]",
+) -> "Gate | None":
+    """Return the gate, once its sockets are there; None where the program sends none.
+
+    Args:
+        plan: with the rules.
+        pid: the program's process id.
+        check_whole: of Start.
+        control: where the sockets come.
+        record: a descriptor, or the path of a file that is to be made.
+    """
+    if check_whole:
+        check_whole()
+    enter_own_mounts()
+    if plan.record:  # while the program makes its namespaces, and can still be told
+        quoted("")
+    raise_limit()  # each connection takes two
+    sockets = receive(control)
+    if not sockets:  # the program has failed, or started over
+        return None
+    output, path = record
+    if path:
+        output = os.open(path, APPEND | os.O_CREAT, 0o666)
+    return Gate(plan, sockets, network_of(pid), output)
+
+
+def _serve_in_child(*descriptors: int) -> "int | None":
+    """Return None in a child, which is to serve; and here its wait status, once it has ended.
+
+    Args:
+        descriptors: that are the child's alone.
+    """
+    watcher = os.getpid()
+    child = fork()
+    if not child:
+        end_with(watcher)
+        prctl("PR_SET_DUMPABLE", 0)  # which end_with() has not undone, but a fork may have
+        return None
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return reap(child) or 0
 
 
 def tell_end(plan: "Plan", output: int, path: str, why: str) -> None:

@@ -12,6 +12,16 @@ from errno import EACCES, EAFNOSUPPORT, EINVAL, EOPNOTSUPP
 from ..errors import UnshareError
 from ..namespaces import loopback_up, refused, unshare
 from ..rtnetlink import AF_INET, AF_INET6, RTN_LOCAL
+from . import (
+    ADDRESS4,
+    ADDRESS6,
+    DNS_PORT,
+    GATEWAY4,
+    GATEWAY6,
+    INNER,
+    OUTER,
+    RECORD_PORT,
+)
 from .filters import attach, attempts_filter, first_syn_filter
 from .links import RT_TABLE_LOCAL, RT_TABLE_MAIN, RTN_UNICAST, Links
 
@@ -19,17 +29,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
 
-# RFC 2544 and RFC 5180 set these aside for benchmarks: nothing on any network has them.
-ADDRESS4 = bytes([198, 18, 0, 2])
-GATEWAY4 = bytes([198, 18, 0, 1])
-ADDRESS6 = bytes.fromhex("20010002000000000000000000000002")
-GATEWAY6 = bytes.fromhex("20010002000000000000000000000001")
 EVERYWHERE = (bytes(4), 0), (bytes(16), 0)  # address and prefix length
 FAMILIES = (ADDRESS4, GATEWAY4, EVERYWHERE[0]), (ADDRESS6, GATEWAY6, EVERYWHERE[1])
 MAC_A = bytes.fromhex("02756e736801")  # locally administered
 MAC_B = bytes.fromhex("02756e736802")
 
-OUTER, INNER = "gate", "gate0"  # the ends in B and in A
 LO = 1  # the number of that interface
 INDEX = 64  # of both ends: the kernel's own, such as sit0, have the first ones
 
@@ -39,9 +43,6 @@ IPV6_FREEBIND = 78
 IP_PKTINFO = 8  # include/uapi/linux/in.h
 NETLINK_SOCK_DIAG = 4  # include/uapi/linux/netlink.h
 BACKLOG = 4096
-PER_MESSAGE = 250  # sockets to the helper; the kernel takes SCM_MAX_FD, 253: unix(7)
-DNS_PORT = 53
-RECORD_PORT = 1  # of GATEWAY4: what the record holds so far
 NO_IPV6 = (EACCES, EAFNOSUPPORT, EOPNOTSUPP)  # it is switched off, in the kernel or here
 
 

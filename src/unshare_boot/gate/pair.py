@@ -3,6 +3,7 @@
 import os
 from select import EPOLLERR, EPOLLHUP, EPOLLIN, EPOLLOUT
 
+from ..namespaces import attempt
 from ..rtnetlink import number
 
 TYPE_CHECKING = False
@@ -121,13 +122,10 @@ class Pipe:
     """The same by splice(2), which copies nothing; half the CPU a byte. Python 3.10."""
 
     def __init__(self) -> None:
-        from fcntl import fcntl
-
         self._out, self._into = os.pipe()
-        try:
-            fcntl(self._into, F_SETPIPE_SZ, CHUNK)
-        except OSError:  # the user has many pipes, pipe(7): 64 KiB
-            pass
+        # By the C library, since to load Python's fcntl takes 0.8 ms. It is refused where the user
+        # has many pipes, pipe(7): 64 KiB then.
+        attempt("fcntl", self._into, F_SETPIPE_SZ, CHUNK)
 
     def move(self, source: "socket", target: "socket") -> "tuple[int, bytes]":
         """As `Buffer.move` does; the pipe is empty before and after."""

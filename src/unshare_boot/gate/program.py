@@ -8,8 +8,7 @@ from ..errors import UnshareError, named
 from ..lifetime import start_apart
 from ..namespaces import refused, require_single_thread
 from ..rtnetlink import number
-from .network import GATEWAY4, PER_MESSAGE, Sockets, datagrams, make
-from .network import listen as listen_at
+from . import GATEWAY4, PER_MESSAGE
 from .rules import loopback_ports, ports
 
 TYPE_CHECKING = False
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from _socket import socket
 
     from ..namespaces import Plan, Start
+    from .network import Sockets
 
 SCM_RIGHTS = 1
 FEW = 256  # sockets, for which the usual limit of descriptors is enough
@@ -110,9 +110,11 @@ def enter_net(start: "Start") -> None:
     Raises:
         UnshareError: the kernel refuses, or the helper has failed.
     """
+    from . import network  # the helper, which is started by now, takes as long
+
     helper, plan = start.helper, start.plan
     assert helper is not None
-    sockets = Sockets()
+    sockets = network.Sockets()
     tcp, udp = ports(plan.allow, "tcp"), ports(plan.allow, "udp")
     loopback = loopback_ports(plan.allow)
     limit = None
@@ -121,12 +123,12 @@ def enter_net(start: "Start") -> None:
 
         limit = raise_limit()
     try:
-        make(tcp, udp, sockets, hold=plan.record is not None)
+        network.make(tcp, udp, sockets, hold=plan.record is not None)
         for address, port, protocol in loopback:
             if protocol == "tcp":
-                sockets.add(f"loopback:{address}:{port}", listen_at(port, address=address))
+                sockets.add(f"loopback:{address}:{port}", network.listen(port, address=address))
             else:
-                sockets.add(f"loopback/udp:{address}:{port}", datagrams(port, address))
+                sockets.add(f"loopback/udp:{address}:{port}", network.datagrams(port, address))
         failure = None
         try:
             _send(helper.channel, sockets)
@@ -146,7 +148,7 @@ def enter_net(start: "Start") -> None:
             restore_limit(limit)
 
 
-def _send(channel: "socket", sockets: Sockets) -> None:
+def _send(channel: "socket", sockets: "Sockets") -> None:
     from _socket import SOL_SOCKET
     from marshal import dumps
 

@@ -10,12 +10,10 @@ from select import EPOLLIN
 
 from ..lifetime import find_process
 from ..resolv_conf import search_list
-from . import names, packets, rules
+from . import DNS_PORT, GATEWAY4, GATEWAY6, KEPT, OUTER, RECORD_PORT, names, packets, rules
 from .answerer import Answerer, Talk, make_room, nothing
 from .decisions import Decisions, target_of, text_of
-from .filters import KEPT
 from .loop import Loop
-from .network import DNS_PORT, GATEWAY4, GATEWAY6, OUTER, RECORD_PORT
 from .pair import abort
 from .record import Record
 from .search import Search
