@@ -15,11 +15,19 @@ NAMES = {  # by suite
     "bullseye": "Linux 5.10, of Debian 11",
     "bookworm": "Linux 6.1, of Debian 12",
     "bookworm-i386": "Linux 6.1, of Debian 12, with programs of 32 bits",
+    "bookworm-arm64": "Linux 6.1, of Debian 12, on arm64",
+    "bookworm-s390x": "Linux 6.1, of Debian 12, on s390x",
     "trixie": "Linux 6.12, of Debian 13",
     "forky": "Linux 7.2, of Debian's testing",
 }
+EMULATORS = {"arm64": "qemu-system-aarch64", "s390x": "qemu-system-s390x"}  # of amd64: the usual
 # What else one of them is booted with: words for the kernel's command line.
-MORE = {"trixie": ("lab ipv6.disable=1", "lab ipv6.disable_ipv6=1", "lab=initramfs")}
+MORE = {
+    "trixie": (
+        *("lab ipv6.disable=1", "lab ipv6.disable_ipv6=1", "lab=initramfs"),
+        "lab selinux=1 security=selinux",
+    )
+}
 HERE = Path(__file__).parent
 SCRIPTS = HERE / "kernels"
 # Kept, since it takes a minute to make; may be removed at any time.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harness import Session, require_root, require_tool
-from hosts.machines import NAMES, results
+from hosts.machines import EMULATORS, NAMES, results
 from hosts.table import Cell, cause_of, record
 
 
@@ -14,7 +14,8 @@ from hosts.table import Cell, cause_of, record
 @pytest.mark.parametrize("suite", NAMES)
 def test_a_kernel(session: Session, suite: str) -> None:
     require_root()
-    for tool in ("qemu-system-x86_64", "cpio", "modprobe", "mke2fs", "zstd"):
+    emulator = EMULATORS.get(suite.rpartition("-")[2], "qemu-system-x86_64")
+    for tool in (emulator, "cpio", "modprobe", "mke2fs", "zstd"):
         require_tool(tool)
     for scenario, cells in rows_of(results(suite, session.wheel("pth"))).items():
         record(NAMES[suite], [scenario], cells)

@@ -1051,7 +1051,12 @@ def test_selinux(tmp_path: Path) -> None:
         "/proc/self/attr/current": "system_u:system_r:httpd_t:s0\0",
     }
     found = Tree(tmp_path, files).told("user", "unshare(CLONE_NEWUSER)", errno.EACCES)
-    assert found.why.startswith("SELinux is enforcing, and this process runs as 'system_u:")
+    why = "SELinux is enforcing, and this process runs as 'system_u:system_r:httpd_t:s0'"
+    assert found.why == f"{why}, which may make no user namespace"
+    assert "'(allow httpd_t self (user_namespace (create)))'" in found.cure
+    found = Tree(tmp_path, files).told("user,mount", "mount(/)", errno.EACCES)
+    assert found.why == why
+    assert found.cure.startswith("sudo ausearch ")
 
 
 @pytest.mark.parametrize(

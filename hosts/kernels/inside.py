@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from cures import ways  # type: ignore[import-not-found,unused-ignore]
 from scenarios import (  # type: ignore[import-not-found,unused-ignore]
+    CHECKS,
     SCENARIOS,
     Scenario,
 )
@@ -25,12 +26,14 @@ AS_USER = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups")
 def start(scenario: Scenario, unshare: str) -> dict[str, object]:
     """Start a list, and return what came of it."""
     user = () if scenario.root else AS_USER
-    command = [*user, *scenario.by, "/usr/bin/python3", "-c", CODE]
+    code = f"{CODE}\n{CHECKS.get(unshare, '')}"
+    command = [*user, *scenario.by, "/usr/bin/python3", "-c", code]
     if scenario.within:
         script = f'{scenario.within}\nexec "$@"'
         command = ["unshare", "--mount", "sh", "-c", script, "sh", *command]
     env = {"PATH": os.environ["PATH"], "HOME": "/tmp", "PY_UNSHARE": unshare}
     done = subprocess.run(command, env=env, capture_output=True, text=True, cwd="/tmp")
+    assert done.returncode in (0, 125), (scenario.name, unshare, done.stderr)
     told = dict(re.findall(r"^  (what|why|cure|more): +(.*)$", done.stderr, re.MULTILINE))
     return {"status": done.returncode, "active": done.stdout.split(), "told": told}
 
