@@ -60,8 +60,12 @@ UNIX_ONLY = ["test_fcntl"]
 # to see what a port that is too large comes to.
 WITHOUT = {"test_asyncio": ("test_drain_raises",), "test_logging": ("test_listen_server_error",)}
 
-# These end at the first socket that they cannot have, before any test.
-AT_ONCE = ("test_profiling", "test_socket")
+# These end at the first socket that they cannot have, before any test or that of a class; the last
+# two wait for ever for a server that could have none.
+AT_ONCE = (
+    *("test_external_inspection", "test_profiling", "test_robotparser", "test_socket"),
+    *("test_httpservers", "test_xmlrpc"),
+)
 
 # What a test says that could open no internet socket, or whose thread or child could not.
 NO_SOCKET = (
