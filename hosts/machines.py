@@ -39,7 +39,8 @@ def results(suite: str, wheel: Path) -> list[dict]:  # type: ignore[type-arg]
     LAB.mkdir(parents=True, exist_ok=True)
     # One at a time: each takes a processor.
     with FileLock(LAB / "lock"), tempfile.TemporaryDirectory() as name:
-        if not (LAB / suite / "initrd").exists():
+        initrd = LAB / suite / "initrd"
+        if not initrd.exists() or initrd.stat().st_mtime < (SCRIPTS / "mkkernel").stat().st_mtime:
             _script("mkkernel", suite)
         _script("mkroot", suite, wheel)
         for script in (SCRIPTS / "inside.py", SCRIPTS / "scenarios.py", HERE / "cures.py"):

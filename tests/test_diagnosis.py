@@ -1045,6 +1045,19 @@ def test_ubuntu_seen_from_outside(tmp_path: Path) -> None:
     assert found.why.endswith(" a user namespace without any power in it")
 
 
+@pytest.mark.parametrize(
+    ("listing", "more"),
+    [
+        ("sockets=unix", "; and add user,net to the list"),
+        ("user,mount,sockets=unix", "; and add net to the list"),
+        ("user,net,sockets=unix", ""),
+    ],
+)
+def test_sockets_by_socketcall(tmp_path: Path, listing: str, more: str) -> None:
+    found = Tree(tmp_path, {}).told("sockets", "socketcall(AF_UNIX)", errno.ENOSYS, listing)
+    assert found.cure == f"leave sockets=unix out of the list{more}"
+
+
 def test_selinux(tmp_path: Path) -> None:
     files = {
         "/sys/fs/selinux/enforce": "1",

@@ -185,7 +185,9 @@ POLICY = """
 (sidcontext kernel (u r t ((s0) (s0)))) (sidcontext security (u r t ((s0) (s0))))
 (sidcontext unlabeled (u r t ((s0) (s0)))) (allow t self (process (transition dyntransition)))
 """
-ENFORCE = "secilc -o /tmp/policy -f /dev/null /tmp/*.cil && cat /tmp/policy >/sys/fs/selinux/load"
+ENFORCE = (
+    "secilc -c 33 -o /tmp/policy -f /dev/null /tmp/*.cil && cat /tmp/policy >/sys/fs/selinux/load"
+)
 SELINUX = Scenario(
     "SELinux: user_namespace is not allowed",
     ("user,net", "offline", "user,pid", "sockets=unix", "offline|sockets=unix"),

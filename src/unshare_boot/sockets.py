@@ -4,11 +4,12 @@ A filter of seccomp(2) refuses socket(2) by its first argument. It takes no name
 capability, and cannot be taken off again.
 """
 
+import os
 import sys
 from errno import EINVAL, ENETUNREACH, ENOSYS, EPERM
 
 from . import bpf
-from .namespaces import Start, call
+from .namespaces import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, Start, attempt, call
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     Family = tuple[tuple[int, int, int, int, int], ...]
 
-AF_UNIX, AF_NETLINK = 1, 16
+AF_NETLINK = 16
 SYS_SOCKET = 1  # of socketcall(2), include/uapi/linux/net.h
 X32 = 0x40000000  # __X32_SYSCALL_BIT
 
@@ -77,10 +78,11 @@ def refuse_sockets(_: Start) -> None:
     io_uring_setup(2), which can make sockets too, is ENOSYS, as on a kernel without it.
 
     Raises:
-        UnshareError: this architecture is not in the table (ENOSYS), another thread has a filter
-            that this one has not (EPERM), or the kernel refuses.
+        UnshareError: this architecture is not in the table (ENOSYS), its C library makes sockets
+            by socketcall(2) (ENOSYS), another thread has a filter that this one has not (EPERM), or
+            the kernel refuses.
     """
-    family, number = _numbers(architecture())
+    family, socketcall, number = _numbers(architecture())
     program, kept = bpf.program(code(family))
     # Or it would take CAP_SYS_ADMIN.
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, target="PR_SET_NO_NEW_PRIVS")
@@ -90,14 +92,30 @@ def refuse_sockets(_: Start) -> None:
     if other:  # the id of a thread
         reason = f"thread {other} has a seccomp filter of its own"
         raise _refused(EPERM, reason, "seccomp", "TSYNC")
+    if socketcall >= 0:
+        _require_unix()
 
 
-def _numbers(native: int) -> "tuple[Family, int]":
-    """Return the family of an architecture, and the number of its own seccomp(2)."""
+def _require_unix() -> None:
+    """Refuse where unix(7) sockets are gone as well: what socketcall(2) is given, nobody can see.
+
+    Whether a C library takes it can only be tried. glibc does, where it is built for kernels before
+    4.3, as Debian's for i386 and s390x.
+    """
+    made = attempt("socket", AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)
+    if made == -ENETUNREACH:
+        reason = "no unix(7) sockets would be left either"
+        raise _refused(ENOSYS, reason, "socketcall", "AF_UNIX")
+    if made >= 0:
+        os.close(made)
+
+
+def _numbers(native: int) -> "tuple[Family, int, int]":
+    """Return the family of an architecture, and the numbers of its socketcall(2) and seccomp(2)."""
     for family in FAMILIES:
-        for architecture, *_, seccomp in family:
+        for architecture, _, socketcall, _, seccomp in family:
             if architecture == native:
-                return family, seccomp
+                return family, socketcall, seccomp
     reason = f"the numbers of its system calls are not known here (AUDIT_ARCH {native:#x})"
     raise _refused(ENOSYS, reason)
 

@@ -44,6 +44,7 @@ OF_THE_MACHINE = (
     "no-ipv6",
     "initramfs-as-root",
     "no-resolver-configuration",
+    "sockets-by-socketcall",
     "no-such-system-call",
     "wsl-1",
 )

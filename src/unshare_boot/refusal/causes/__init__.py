@@ -146,6 +146,7 @@ CAUSES = (
     Cause("no-overlay-file-system", kernel.no_overlay, (), (ENODEV,)),
     Cause("no-interfaces-for-the-gate", kernel.no_interfaces, NETWORK, (EAFNOSUPPORT, EOPNOTSUPP)),
     Cause("no-ipv6", kernel.no_ipv6, ("netlink",), (EOPNOTSUPP, EACCES, EAFNOSUPPORT)),
+    Cause("sockets-by-socketcall", kernel.socketcall, ("socketcall",)),
     Cause("no-such-system-call", kernel.no_system_call, (), (ENOSYS,)),
     Cause("processes-of-a-control-group", limits.processes_of_the_group, (), (EAGAIN,)),
     Cause("processes-of-a-user", limits.processes_of_the_user, (), (EAGAIN,)),

@@ -119,6 +119,17 @@ def no_interfaces(case: Case) -> "Finding":
     )
 
 
+def socketcall(case: Case) -> "Finding":
+    """What the C library makes sockets by: seccomp(2) sees no family in socketcall(2)."""
+    missing = [name for name in ("user", "net") if getattr(case.plan, name) is None]
+    more = f"; and add {','.join(missing)} to the list" if missing else ""
+    return (
+        "the C library of this machine makes sockets by socketcall(2), where a filter cannot tell "
+        "unix(7) ones from others",
+        f"leave sockets=unix out of the list{more}",
+    )
+
+
 def no_ipv6(case: Case) -> "Finding":
     """IPv6 can be switched off for the machine, or for network namespaces: ipv6(7)."""
     if case.item != "addr" or "RTM_NEWADDR" not in case.target:
