@@ -127,6 +127,9 @@ def test_mounts_that_lack_this_package(newest: Python) -> None:
         env = {"AT": str(newest.site_packages)}
         done = newest.run(code, unshare=listing, env=env)
         assert done.ok() == "[] ('user', 'mount')\n"
+        for more in (",net=gate,record,addr=192.0.2.9/32,caps=none", ",net,sockets=unix"):
+            done = newest.run(code, unshare=listing + more, env=env)
+            assert done.ok().startswith("[] ('user', "), done
         hidden = newest.site_packages / "unshare_boot"
         env["PY_UNSHARE"] = listing
         done = newest.user.run(newest.command(code), env=env, cwd=hidden)

@@ -70,6 +70,9 @@ def leave_watcher(start: "Start") -> None:
     kept = [process, control.fileno()]
     kept += [output] if output >= 0 else []
     start_apart(b"unshare-gate", run, answer, *kept)
+    # Now, since the helper takes as long to load its own; and before the mounts are somebody else's.
+    from . import network  # noqa: F401
+
     start.helper = Helper(channel, answers)
     control.close()
     for descriptor in (process, answer, output):
@@ -110,7 +113,7 @@ def enter_net(start: "Start") -> None:
     Raises:
         UnshareError: the kernel refuses, or the helper has failed.
     """
-    from . import network  # the helper, which is started by now, takes as long
+    from . import network
 
     helper, plan = start.helper, start.plan
     assert helper is not None
