@@ -70,7 +70,7 @@ def leave_watcher(start: "Start") -> None:
     kept = [process, control.fileno()]
     kept += [output] if output >= 0 else []
     start_apart(b"unshare-gate", run, answer, *kept)
-    # Now, since the helper takes as long to load its own; and before the mounts are somebody else's.
+    # Now, while the helper loads its own modules; and before the mounts are somebody else's.
     from . import network  # noqa: F401
 
     start.helper = Helper(channel, answers)
