@@ -146,8 +146,8 @@ configuration.
 
 Other kernels are those of Debian, in machines of QEMU (`python -m pytest hosts --kernels`): the
 first column has what was switched off or used up there, or who starts a list where nothing was.
-AppArmor's profiles are Debian's `unprivileged_userns` and `lab`, which allows no namespaces; SELinux has a policy of the
-lab's own, which refuses user namespaces and nothing else.
+AppArmor's profiles are Debian's `unprivileged_userns` and `lab`, which allows no namespaces;
+SELinux has a policy of the lab's own, which refuses user namespaces and nothing else.
 """
 
 
