@@ -70,14 +70,13 @@ def leave_watcher(start: "Start") -> None:
     kept = [process, control.fileno()]
     kept += [output] if output >= 0 else []
     start_apart(b"unshare-gate", run, answer, *kept)
-    # Now, while the helper loads its own modules; and before the mounts are somebody else's.
-    from . import network  # noqa: F401
-
     start.helper = Helper(channel, answers)
     control.close()
     for descriptor in (process, answer, output):
         if descriptor >= 0:
             os.close(descriptor)
+    # Now, while the helper loads its own modules; and before the mounts are somebody else's.
+    from . import network  # noqa: F401
 
 
 def _open_record(plan: "Plan") -> "tuple[int, str]":
