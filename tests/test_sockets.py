@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import Python, require_root, require_tool
+from harness import Finished, Python, require_root, require_tool
 from harness.pytest_runs import Run, run, tested
 
 __all__ = ["run", "tested"]
@@ -41,6 +41,21 @@ def raw(number, *arguments):
 
 def lines(python: Python, code: str, unshare: str = ALONE, **options: object) -> list[str]:
     return python.run(CODE + code, unshare=unshare, **options).ok().splitlines()  # type: ignore[arg-type]
+
+
+def test_where_unix_sockets_would_be_gone_as_well(newest: Python) -> None:
+    """As where the C library makes them by socketcall(2): the answer is that of the filter."""
+
+    def started(error: str) -> Finished:
+        inject = [require_tool("strace"), "-f", "-o", "/dev/null", "-e", f"inject=socket:{error}"]
+        command = [*inject, *newest.command("print('user code')")]
+        return newest.user.run(command, env={"PY_UNSHARE": ALONE})
+
+    done = started("error=ENETUNREACH")
+    assert (done.status, done.stdout) == (125, "")
+    assert "socketcall(AF_UNIX): no unix(7) sockets would be left either (ENOSYS)" in done.stderr
+    assert "cure: leave sockets=unix out of the list; and add user,net to the list" in done.stderr
+    assert started("error=EMFILE").ok() == "user code\n"
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def refuse_sockets(_: Start) -> None:
             by socketcall(2) (ENOSYS), another thread has a filter that this one has not (EPERM), or
             the kernel refuses.
     """
-    family, socketcall, number = _numbers(architecture())
+    family, number = _numbers(architecture())
     program, kept = bpf.program(code(family))
     # Or it would take CAP_SYS_ADMIN.
     call("prctl", PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, target="PR_SET_NO_NEW_PRIVS")
@@ -92,8 +92,7 @@ def refuse_sockets(_: Start) -> None:
     if other:  # the id of a thread
         reason = f"thread {other} has a seccomp filter of its own"
         raise _refused(EPERM, reason, "seccomp", "TSYNC")
-    if socketcall >= 0:
-        _require_unix()
+    _require_unix()
 
 
 def _require_unix() -> None:
@@ -110,12 +109,12 @@ def _require_unix() -> None:
         os.close(made)
 
 
-def _numbers(native: int) -> "tuple[Family, int, int]":
-    """Return the family of an architecture, and the numbers of its socketcall(2) and seccomp(2)."""
+def _numbers(native: int) -> "tuple[Family, int]":
+    """Return the family of an architecture, and the number of its own seccomp(2)."""
     for family in FAMILIES:
-        for architecture, _, socketcall, _, seccomp in family:
+        for architecture, *_, seccomp in family:
             if architecture == native:
-                return family, socketcall, seccomp
+                return family, seccomp
     reason = f"the numbers of its system calls are not known here (AUDIT_ARCH {native:#x})"
     raise _refused(ENOSYS, reason)
 
