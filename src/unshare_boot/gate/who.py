@@ -92,7 +92,7 @@ class Process:
                 os.close(descriptor)
         except OSError:  # it has ended, or no descriptor is left
             return False
-        if len(self._seen) > MOST_SEEN:
+        if len(self._seen) >= MOST_SEEN:
             self._seen.clear()
         return any(self._leads(name, link) for name in reversed(names))  # it is likely the latest
 
@@ -103,7 +103,7 @@ class Process:
             found = os.readlink(f"fd/{name}", dir_fd=self._directory)
         except OSError:  # closed since
             return False
-        if found[:7] == "socket:":
+        if found[:7] == "socket:" and len(self._seen) < MOST_SEEN:
             self._seen[found] = name
         if found != link:
             return False
