@@ -20,7 +20,8 @@ NAMES = {  # by suite
     "trixie": "Linux 6.12, of Debian 13",
     "forky": "Linux 7.2, of Debian's testing",
 }
-EMULATORS = {"arm64": "qemu-system-aarch64", "s390x": "qemu-system-s390x"}  # of amd64: the usual
+# Of the other architectures than amd64, on which i386 runs as well.
+EMULATORS = {"arm64": "qemu-system-aarch64", "s390x": "qemu-system-s390x"}
 # What else one of them is booted with: words for the kernel's command line.
 MORE = {
     "trixie": (

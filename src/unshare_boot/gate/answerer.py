@@ -40,7 +40,7 @@ class Answerer:
         version_6: whether IPv6 addresses lead anywhere.
         search: which names are none, because others are meant.
         asked: told of each question, both ends, and ``udp`` or ``tcp``, while whoever asks waits;
-            what it returns is called once that one has the answer.
+            what it returns is called once a datagram with the answer is sent, and at once for TCP.
     """
 
     def __init__(
